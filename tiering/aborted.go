@@ -15,18 +15,18 @@ const (
 	// maxTxnIndexBytes bounds the transaction index of a segment that is read into memory: half a
 	// million aborted transactions.
 	maxTxnIndexBytes = 16 << 20
-	// maxAborted bounds how many aborted transactions a look-up finds. Those of one chunk are far
-	// fewer: each has a batch there, or is open where the chunk begins.
+	// maxAborted bounds how many aborted transactions a look-up returns. One chunk has far fewer:
+	// each has a batch there, or is open where the chunk begins.
 	maxAborted = 1 << 18
 )
 
 // AbortedTransactions lists the aborted transactions that overlap the offsets from (inclusive) to
-// upTo (exclusive), in the order of their abort markers (KIP-98), as storage.Log does: those whose
-// marker is in the remote tier, below the offset before, where the local log begins. They are all
-// that there are if decided is true; otherwise the local log may have markers of more.
+// upTo (exclusive), in the order of their abort markers (KIP-98), as storage.Log does. It lists
+// those whose marker is in the remote tier, below the offset before, where the local log begins. If
+// decided is true these are all; otherwise the local log may have markers of others.
 //
-// A marker may come many segments behind its transaction. The look-up goes on to later segments
-// until an index proves that nothing behind it matters. Segments and pages without an aborted
+// A marker may be many segments after its transaction. The look-up continues with later segments
+// until an index proves that nothing after it matters. Segments and pages without an aborted
 // transaction say so in their entries (KIP-1058) and cost no request.
 func (m *Manager) AbortedTransactions(
 	ctx context.Context, tp metadata.TopicPartition, from, upTo, before int64,
@@ -38,7 +38,7 @@ func (m *Manager) AbortedTransactions(
 		aborted, decided, err = p.aborted(ctx, current, from, upTo, before)
 	}
 	if errors.Is(err, objstore.ErrNotFound) {
-		if newer := p.newer(ctx, current); newer != nil { // a segment expired while we looked
+		if newer := p.newer(ctx, current); newer != nil { // a segment expired during the look-up
 			aborted, decided, err = p.aborted(ctx, newer, from, upTo, before)
 		}
 	}
@@ -74,7 +74,8 @@ func (p *partition) aborted(
 				aborted = append(aborted, t)
 			}
 			if t.LastStableOffset >= upTo {
-				return aborted, true, nil // what was undecided then, and what came later, begins behind
+				// Transactions that were undecided then, or came later, begin at upTo or after it.
+				return aborted, true, nil
 			}
 		}
 		if len(aborted) > maxAborted {
@@ -84,15 +85,15 @@ func (p *partition) aborted(
 	return aborted, false, nil
 }
 
-// txnIndex are the aborted transactions of a segment object, in the order of their markers. It is
+// txnIndex has the aborted transactions of a segment object, in the order of their markers. It is
 // shared and read only.
 type txnIndex []storage.AbortedTxn
 
-// Cost is about what the index takes in memory, in bytes.
+// Cost returns approximately how many bytes of memory the index takes.
 func (x txnIndex) Cost() int64 { return 64 + int64(len(x))*32 }
 
-// of are those whose marker is in the range that the segment serves, below an offset. The others
-// are in the index of another segment, or of the local log, as well.
+// of returns those whose marker is in the range that the segment serves, below an offset. The
+// others are also in the index of another segment, or of the local log.
 func (x txnIndex) of(s *format.Segment, before int64) txnIndex {
 	end := min(s.EndOffset, before)
 	first, last := 0, len(x)
@@ -118,7 +119,7 @@ func (p *partition) txnIndex(ctx context.Context, s *format.Segment) (txnIndex, 
 	if part.Bytes > maxTxnIndexBytes {
 		return nil, fmt.Errorf("%w: the transaction index of %s has %d bytes, at most %d are read", ErrUnavailable, r.key, part.Bytes, maxTxnIndexBytes)
 	}
-	// Behind the log's bytes, so that it is no other index's place.
+	// The position is after the log's bytes, so it collides with no other index's key.
 	at := s.At + part.Position
 	return lookUp(ctx, p.m.indexes, indexKey{r.key, at}, func(ctx context.Context) (txnIndex, error) {
 		x, err := r.readTxnIndex(ctx, part)

@@ -17,7 +17,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// txnLog is a log of transactions: written as a follower does, which may write markers.
+// txnLog is a log of transactions: it is written like a follower's, which may append markers.
 type txnLog struct {
 	*storage.Log
 	t        *testing.T
@@ -46,7 +46,7 @@ func (l *txnLog) put(b *record.Builder, key, value []byte) {
 	}
 }
 
-// data appends a record: of a producer's transaction, or of none if the producer is 0.
+// data appends a record of a producer's transaction, or of none if the producer is 0.
 func (l *txnLog) data(producer int64) {
 	l.t.Helper()
 	if producer == 0 {
@@ -73,7 +73,7 @@ func (l *txnLog) roll() {
 	}
 }
 
-// tier has all that may go up go up, and returns where the tier ends.
+// tier uploads everything that may be uploaded, and returns where the tier ends.
 func (l *txnLog) tier(m *Manager) int64 {
 	l.t.Helper()
 	l.SetHighWatermark(l.EndOffset())
@@ -87,7 +87,7 @@ func (l *txnLog) tier(m *Manager) int64 {
 	return max(s.EndOffset, 0)
 }
 
-// aborted is what both tiers have if the local log begins at an offset.
+// aborted returns what both tiers have if the local log begins at the offset before.
 func (l *txnLog) aborted(m *Manager, from, upTo, before int64) []storage.AbortedTxn {
 	l.t.Helper()
 	txns, decided, err := m.AbortedTransactions(l.t.Context(), l.tp(), from, upTo, before)
@@ -104,8 +104,8 @@ func (l *txnLog) aborted(m *Manager, from, upTo, before int64) []storage.Aborted
 	return append(txns, local...)
 }
 
-// TestMarkerInALaterSegment: a transaction of the first one is aborted in the third, which is in the
-// tier, or still in the local log only.
+// TestMarkerInALaterSegment: a transaction of the first segment is aborted in the third, which is
+// in the tier, or still in the local log only.
 func TestMarkerInALaterSegment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -128,7 +128,7 @@ func TestMarkerInALaterSegment(t *testing.T) {
 		if err != nil || !decided || !slices.Equal(got, want) {
 			t.Errorf("in the tier: %+v, decided %t, %v; want %+v", got, decided, err, want)
 		}
-		if n := w.faults.Calls(objstoretest.GetOp) - gets; n != 2 { // of the third segment only
+		if n := w.faults.Calls(objstoretest.GetOp) - gets; n != 2 { // for the third segment only
 			t.Errorf("%d requests", n)
 		}
 		got, decided, err = m.AbortedTransactions(t.Context(), w.tp, 0, 1, 2)
@@ -149,7 +149,8 @@ func TestMarkerInALaterSegment(t *testing.T) {
 	})
 }
 
-// TestAbortedTransactionsAreThoseOfTheLog, wherever the border of the tiers is.
+// TestAbortedTransactionsAreThoseOfTheLog checks that both tiers together list what one log would,
+// wherever the border between the tiers is.
 func TestAbortedTransactionsAreThoseOfTheLog(t *testing.T) {
 	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
@@ -184,7 +185,7 @@ func TestAbortedTransactionsAreThoseOfTheLog(t *testing.T) {
 				from := rng.Int64N(end)
 				upTo, before := from+1+rng.Int64N(min(end-from, 30)), borders[rng.IntN(len(borders))]
 				if rng.IntN(3) == 0 {
-					before = rng.Int64N(end + 1) // the log start, in a segment
+					before = rng.Int64N(end + 1) // the log start, within a segment
 				}
 				want, err := log.AbortedTransactions(from, upTo)
 				if err != nil {
@@ -219,7 +220,7 @@ func TestNoTransactionsCostNoRequest(t *testing.T) {
 	}
 }
 
-// TestAbortedInTwoSegments: two leaders have uploaded the marker, and the readers get it once.
+// TestAbortedInTwoSegments: two leaders have uploaded the same marker, and readers get it once.
 func TestAbortedInTwoSegments(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -250,7 +251,8 @@ func TestAbortedInTwoSegments(t *testing.T) {
 	}
 }
 
-// TestDamagedTransactionIndex is no "nothing was aborted".
+// TestDamagedTransactionIndex checks that a damaged index is an error, and does not pass for
+// "nothing was aborted".
 func TestDamagedTransactionIndex(t *testing.T) {
 	good := storage.AbortedTxn{ProducerID: 1, FirstOffset: 1, LastOffset: 4, LastStableOffset: 5}
 	for name, txns := range map[string][]storage.AbortedTxn{
@@ -281,7 +283,8 @@ func TestDamagedTransactionIndex(t *testing.T) {
 	}
 }
 
-// TestTransactionIndexesTakeTheirPlaceInTheCache.
+// TestTransactionIndexesTakeTheirPlaceInTheCache checks that they count against the bytes of
+// the index cache.
 func TestTransactionIndexesTakeTheirPlaceInTheCache(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

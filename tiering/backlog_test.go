@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestTopicOfBeforeItWasTiered: what it had goes up, the oldest first, and people see how much is left.
+// TestTopicOfBeforeItWasTiered: the segments that it already had are uploaded, the oldest first,
+// and the status shows how many are left.
 func TestTopicOfBeforeItWasTiered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -40,7 +41,8 @@ func TestTopicOfBeforeItWasTiered(t *testing.T) {
 	})
 }
 
-// TestPausedTopicGoesOnWhereItStopped: nothing goes up meanwhile, and people see why.
+// TestPausedTopicGoesOnWhereItStopped: nothing is uploaded during the pause, and the status shows
+// why.
 func TestPausedTopicGoesOnWhereItStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

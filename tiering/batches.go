@@ -2,15 +2,16 @@ package tiering
 
 import "bytes"
 
-// Batches are whole record batches of the remote tier, one after the other, in as many parts as they
-// have chunks. The bytes are shared with the cache and with other readers: read only. They stay valid
-// for as long as they are referred to.
+// Batches are consecutive whole record batches of the remote tier, in one part for each chunk that
+// they come from. The bytes are shared with the cache and with other readers: read only. They stay
+// valid while they are referenced.
 type Batches struct {
 	Parts [][]byte
-	Held  int // bytes that the parts keep in memory for so long: about as many as they have, or more
+	// Held is how many bytes of memory the parts keep alive: about their own size, or more.
+	Held int
 }
 
-// Len is how many bytes there are.
+// Len returns the number of bytes.
 func (b *Batches) Len() int {
 	n := 0
 	for _, part := range b.Parts {
@@ -19,8 +20,8 @@ func (b *Batches) Len() int {
 	return n
 }
 
-// add adds batches that lie in a chunk. They hold all of it, unless that would be more than twice as
-// much as they need: then they are copied.
+// add adds batches that are in a chunk. They keep the whole chunk alive, unless that is more than
+// twice their own size: then they are copied.
 func (b *Batches) add(batches, chunk []byte) {
 	if 2*len(batches) < len(chunk) {
 		batches = bytes.Clone(batches)

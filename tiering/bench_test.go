@@ -13,15 +13,16 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// Everything of an upload but the request: one pass over the log for checksums and
-// directory, and one to send it.
+// BenchmarkSegmentObject measures an upload without the request: one pass over the log for
+// checksums and the directory, and one to send it.
 func BenchmarkSegmentObject(b *testing.B) {
 	log := bytes.Repeat(benchBatch(b), 1600)
 	d := format.Description{EndOffset: 1, ChunkBytes: 4 << 20}
 	b.SetBytes(int64(len(log)))
 	buf := make([]byte, 256<<10)
 	for b.Loop() {
-		// One batch again and again has chunks that do not ascend: what reads it is not asked.
+		// The same batch over and over has chunks that do not ascend, but nothing decodes them
+		// here.
 		obj, err := newObject(d, storage.SegmentFiles{Log: section(log)})
 		if err != nil {
 			b.Fatal(err)
@@ -35,7 +36,7 @@ func BenchmarkSegmentObject(b *testing.B) {
 	}
 }
 
-// What a manifest with a long history costs an upload.
+// BenchmarkManifest measures what a manifest with a long history adds to an upload.
 func BenchmarkManifest(b *testing.B) {
 	m := &format.Manifest{LastEpoch: -1}
 	for i := range int64(9000) {
@@ -61,7 +62,7 @@ func benchSegment(start, end, size int64) format.Segment {
 	}
 }
 
-// A read whose chunk is in the cache does not copy.
+// BenchmarkCachedRead: a read whose chunk is in the cache does not copy.
 func BenchmarkCachedRead(b *testing.B) {
 	log := &fakeLog{remoteEnd: -1}
 	m := New(Options{Bucket: nil})
@@ -96,8 +97,9 @@ func benchBatch(b *testing.B) []byte {
 	return batch
 }
 
-// What a sequential reader gets of a store with 20 ms to the first byte and 50 MB/s a connection, of one
-// without, what twelve of them get together, and when the first record comes.
+// BenchmarkColdRead measures a sequential reader of a store with 20 ms to the first byte and 50
+// MB/s a connection, one of a store without latency, twelve readers together, and the time to
+// the first record.
 func BenchmarkColdRead(b *testing.B) {
 	for _, c := range []struct {
 		name      string

@@ -21,8 +21,9 @@ type Cluster interface {
 	WaitRevision(ctx context.Context, revision int64) (*metadata.Image, error)
 }
 
-// bucketWide is what the controller knows of the bucket as a whole. One goroutine has it, which
-// does this work; others see the report. Two controllers do it twice, and nothing more.
+// bucketWide is what the controller knows of the bucket as a whole. Only the goroutine that does
+// this work uses it; others see the report in orphans. Two controllers at a time do the work
+// twice, and no harm.
 type bucketWide struct {
 	descriptions descriptions
 	sweep        attempts
@@ -30,21 +31,22 @@ type bucketWide struct {
 	orphans      atomic.Pointer[Orphans]
 }
 
-// Orphans is what the last sweep of the bucket has found that belongs to no topic.
+// Orphans is what the last sweep of the bucket has found of objects that belong to no topic.
 type Orphans struct {
 	Topics         int
 	Objects, Bytes int64
-	// Suspects are topics that the bucket's catalogue has: nothing is deleted because of them.
+	// Suspects is the number of orphans that the bucket's catalogue describes: if there is one,
+	// nothing is deleted.
 	Suspects int
-	First    metadata.TopicID // a suspect one, or the largest
+	First    metadata.TopicID // a suspect one, if there is any, or else the largest
 	Looked   time.Time
-	Since    time.Time // when a sweep found one of them first; zero: there is none
+	Since    time.Time // when a sweep first noted one of them; zero: there is none
 	Due      time.Time // when the first may be deleted; zero: there is none
-	Err      error     // why the sweep did not do all, nil if it has
+	Err      error     // why the sweep was not complete, nil if it was
 }
 
-// Orphans returns what the last sweep of the bucket found, false on a broker that does not sweep it:
-// the controller does.
+// Orphans returns what the last sweep of the bucket found. It returns false on a broker that does
+// not sweep the bucket: only the controller does.
 func (m *Manager) Orphans() (Orphans, bool) {
 	if o := m.wide.orphans.Load(); o != nil {
 		return *o, true
@@ -52,7 +54,7 @@ func (m *Manager) Orphans() (Orphans, bool) {
 	return Orphans{}, false
 }
 
-// BucketProblems are what is wrong with the bucket as a whole, as the controller knows it.
+// BucketProblems returns what is wrong with the bucket as a whole, as the controller knows it.
 func (m *Manager) BucketProblems() []Problem {
 	o, swept := m.Orphans()
 	if !swept || o.Topics == 0 {
@@ -81,7 +83,8 @@ func (m *Manager) keepBucket(ctx context.Context) {
 	}
 }
 
-// tendBucket does what is due. What fails does not keep the rest from being done.
+// tendBucket does what is due. A failure to describe topics does not keep the bucket from being
+// swept.
 func (m *Manager) tendBucket(ctx context.Context) {
 	w := &m.wide
 	image := m.o.Cluster.Image()
@@ -91,7 +94,7 @@ func (m *Manager) tendBucket(ctx context.Context) {
 		return
 	}
 	now := m.o.Now()
-	if w.nextSweep.IsZero() { // elected
+	if w.nextSweep.IsZero() { // just elected
 		w.nextSweep = now.Add(jitter(ctx, m.o.SweepGrace))
 		w.sweep = m.newAttempts(m.o.SweepGrace)
 	}
@@ -110,8 +113,8 @@ func (m *Manager) tendBucket(ctx context.Context) {
 	w.nextSweep = now.Add(m.o.SweepInterval + jitter(ctx, m.o.SweepInterval/8))
 }
 
-// pointers lists the tier pointers, and returns the revision of the metadata store as of which they
-// are so.
+// pointers lists the tier pointers, and returns the revision of the metadata store at which
+// the list is true.
 func (m *Manager) pointers(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 	defer cancel()
@@ -122,7 +125,7 @@ func (m *Manager) pointers(ctx context.Context, prefix string) ([]kv.Pair, int64
 	return pairs, revision, nil
 }
 
-// knownTopics returns which topics the metadata, or a pointer, know as of now.
+// knownTopics returns a function that reports whether the metadata, or a pointer, know a topic now.
 func (m *Manager) knownTopics(ctx context.Context) (func(metadata.TopicID) bool, error) {
 	pairs, revision, err := m.pointers(ctx, metadata.TierPrefix)
 	if err != nil {
@@ -150,7 +153,7 @@ func (m *Manager) knownTopics(ctx context.Context) (func(metadata.TopicID) bool,
 }
 
 // sweepBucket looks for objects of topics that nothing knows, notes them in the bucket, and deletes
-// those that an earlier sweep has noted long enough ago. Package catalogue says which these are.
+// those that an earlier sweep noted long enough ago. Package catalogue has the rules.
 func (m *Manager) sweepBucket(ctx context.Context) error {
 	s := &catalogue.Sweep{
 		Bucket: m.o.Bucket, Prefix: m.o.Prefix, ClusterID: m.o.ClusterID, Grace: m.o.OrphanGrace, Now: m.o.Now, Known: m.knownTopics,
@@ -176,7 +179,7 @@ func (m *Manager) sweepBucket(ctx context.Context) error {
 	if found.Topics > 0 && found.Since.IsZero() {
 		found.Since = found.Looked
 	}
-	if m.o.Verify != nil { // it may have been emptied, or taken away, since the start
+	if m.o.Verify != nil { // the bucket may have been emptied, or replaced, since the start
 		err = m.o.Verify(ctx)
 	}
 	var removed catalogue.Removed
@@ -193,7 +196,7 @@ func (m *Manager) sweepBucket(ctx context.Context) error {
 	m.metrics.sweptObjects.Add(float64(removed.Objects))
 	m.tellOrphans(found, removed)
 	if errors.Is(err, catalogue.ErrSuspect) {
-		return nil // people have to look; the next sweep does again
+		return nil // an operator has to look; the next sweep tries again
 	}
 	return err
 }
@@ -219,7 +222,7 @@ func (m *Manager) tellOrphans(found Orphans, removed catalogue.Removed) {
 		append(attrs, slog.Duration("grace", m.o.OrphanGrace))...)
 }
 
-// forgetTopic removes what the catalogue says of a topic with its last pointer.
+// forgetTopic deletes the topic's descriptions from the catalogue if this is its last pointer.
 func (m *Manager) forgetTopic(ctx context.Context, id metadata.TopicID) error {
 	pairs, _, err := m.pointers(ctx, metadata.TierPrefix+id.String()+"/")
 	if err != nil || len(pairs) > 1 {

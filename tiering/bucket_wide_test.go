@@ -20,14 +20,14 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// cluster is the metadata that a test writes as they stand in the store.
+// cluster is metadata that a test writes in the form in which the store has them.
 type cluster struct {
 	t  *testing.T
 	mu sync.Mutex
 	m  *metadata.Image
 }
 
-// newCluster is one that a broker is the controller of.
+// newCluster returns a cluster with the given broker as controller.
 func newCluster(t *testing.T, controller int32) *cluster {
 	t.Helper()
 	c := &cluster{t: t, m: metadata.NewLoader(metadata.LoaderOptions{Logger: slog.New(slog.DiscardHandler)}).Image()}
@@ -55,7 +55,7 @@ func (c *cluster) set(key, value string, args ...any) {
 
 func (c *cluster) remove(key string) { c.apply(kv.Event{Pair: kv.Pair{Key: key}, Deleted: true}) }
 
-// topic makes a topic, or gives it more partitions.
+// topic creates a topic, or gives it more partitions.
 func (c *cluster) topic(id metadata.TopicID, partitions int) {
 	c.t.Helper()
 	for n := range partitions {
@@ -79,7 +79,7 @@ func (c *cluster) live(id metadata.TopicID, _ int64) bool {
 	return ok
 }
 
-// Before the bucket is known to be the cluster's nothing is asked of it, and no pointer changes.
+// Before the bucket is known to be the cluster's, no request is sent to it, and no pointer changes.
 func TestNothingIsTouchedBeforeTheBucketIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -118,7 +118,7 @@ func TestNothingIsTouchedBeforeTheBucketIsKnown(t *testing.T) {
 	})
 }
 
-// described is the newest description of the topic in the bucket, nil if there is none.
+// described returns the newest description of the topic in the bucket, nil if there is none.
 func (w *world) described() *format.Topic {
 	w.t.Helper()
 	listed, err := catalogue.ListTopics(context.Background(), w.bucket, "tier")
@@ -136,6 +136,8 @@ func (w *world) described() *format.Topic {
 	return topic
 }
 
+// TestCatalogueFollowsTopics: a topic is described as long as it has a pointer, and only a change
+// costs a request.
 func TestCatalogueFollowsTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -158,21 +160,22 @@ func TestCatalogueFollowsTopics(t *testing.T) {
 		if got == nil || got.Name != "orders" || got.Partitions != 8 || got.ReplicationFactor != 3 || got.CreatedMs != 77 || got.ClusterID != "cluster" || len(got.Configs) != 0 {
 			t.Fatalf("%+v", got)
 		}
-		// Nothing changes, and nothing is asked.
+		// Without a change there is no request.
 		before := w.faults.Calls(objstoretest.AnyOp)
 		c.set("topics/other", `{"v":1,"id":"%s","partitions":0}`, metadata.TopicID{9})
 		time.Sleep(time.Hour)
 		if n := w.faults.Calls(objstoretest.AnyOp) - before; n != 0 {
 			t.Errorf("%d requests for an idle topic", n)
 		}
-		// It grows, and gets settings.
+		// The topic grows, and gets settings.
 		c.topic(w.id, 12)
 		c.set("configs/topics/orders", `{"v":1,"configs":{"retention.ms":"5"}}`)
 		time.Sleep(2 * time.Minute)
 		if next := w.described(); next.Partitions != 12 || next.Configs["retention.ms"] != "5" || next.Revision <= got.Revision {
 			t.Errorf("%+v", next)
 		}
-		// What a newer version has added stays, also under the next controller, who reads once.
+		// A member that a newer version has added is kept, also by the next controller, which reads
+		// the topic once.
 		w.rewriteTopic(`"later":[1]`)
 		running(t, w, change, func(o *Options) { o.BrokerID = 4 })
 		c.set("controller", `{"v":1,"broker":4,"broker_epoch":1}`)
@@ -182,7 +185,7 @@ func TestCatalogueFollowsTopics(t *testing.T) {
 		if b, err := w.described().Encode(); err != nil || !strings.Contains(string(b), `"later":[1]`) || strings.Contains(string(b), "retention") {
 			t.Errorf("%s, %v", b, err)
 		}
-		// Deleted: with the last pointer.
+		// The description of a deleted topic is deleted with its last pointer.
 		m.Detach(t.Context(), tp)
 		c.remove("topics/orders")
 		time.Sleep(time.Hour)
@@ -219,7 +222,7 @@ func (w *world) rewriteTopic(member string) {
 	}
 }
 
-// A catalogue that cannot be written holds nothing up, and is written when it can be.
+// A catalogue that cannot be written delays no upload, and is written once it can be.
 func TestUploadsDoNotWaitForTheCatalogue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -242,6 +245,8 @@ func TestUploadsDoNotWaitForTheCatalogue(t *testing.T) {
 	})
 }
 
+// TestBucketIsSweptByTheController: objects of unknown topics are noted, and deleted after the
+// grace period, unless something makes the metadata doubtful.
 func TestBucketIsSweptByTheController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -268,7 +273,7 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		note := format.OrphanKey("tier", leak)
 		month := func() { time.Sleep(30 * 24 * time.Hour) }
 
-		time.Sleep(time.Minute) // what follows comes between two sweeps
+		time.Sleep(time.Minute) // the following steps fall between two sweeps
 		month()
 		if _, swept := m.Orphans(); swept || there(note) {
 			t.Error("a broker that is not the controller has swept")
@@ -295,7 +300,7 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		if o, _ := m.Orphans(); o.Err != nil || o.Topics != 1 || !there(note) || !there(orphan) || o.Due.IsZero() {
 			t.Errorf("%+v", o)
 		}
-		// A suspect one holds up all.
+		// One suspect orphan stops all deletions.
 		lost := metadata.TopicID{8}
 		w.put(format.PartitionPrefix("tier", lost, 0) + "x")
 		w.put(format.TopicKey("tier", lost, 4))
@@ -309,7 +314,7 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		if err := w.bucket.Delete(t.Context(), format.TopicKey("tier", lost, 4)); err != nil {
 			t.Fatal(err)
 		}
-		// A pointer is enough to be known.
+		// A topic with a pointer is known.
 		if _, err := w.store.Txn(t.Context(), nil, kv.Put(metadata.TierKey(lost, 5), nil)); err != nil {
 			t.Fatal(err)
 		}

@@ -2,14 +2,14 @@ package tiering
 
 import "time"
 
-// budget is a number of bytes a second, which what is taken is paid with. One read may overdraw
-// it, however large; the next one waits until that is paid. What is not used is not saved up.
+// budget is a rate in bytes a second. One read may overdraw it by any amount; the next one waits
+// until that is paid back. Unused budget is not saved.
 type budget struct {
 	rate int64     // bytes a second
-	paid time.Time // when all that was taken is paid
+	paid time.Time // when everything taken is paid
 }
 
-// wait is how long it takes until something may be taken; 0: at once. No budget is unlimited.
+// wait returns how long until something may be taken; 0: at once. A nil budget is unlimited.
 func (b *budget) wait(now time.Time) time.Duration {
 	if b == nil {
 		return 0
@@ -17,7 +17,7 @@ func (b *budget) wait(now time.Time) time.Duration {
 	return max(0, b.paid.Sub(now))
 }
 
-// take takes bytes; a negative number gives back what was not used.
+// take takes bytes; a negative number returns what was not used.
 func (b *budget) take(now time.Time, bytes int64) {
 	if b == nil {
 		return
@@ -28,7 +28,7 @@ func (b *budget) take(now time.Time, bytes int64) {
 	b.paid = b.paid.Add(time.Duration(float64(bytes) / float64(b.rate) * float64(time.Second)))
 }
 
-// newBudget is nil, without a limit, for a rate that is not positive.
+// newBudget returns nil, which is unlimited, for a rate that is not positive.
 func newBudget(rate int64) *budget {
 	if rate <= 0 {
 		return nil

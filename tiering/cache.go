@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// maxFound and foundFor bound for how many keys, and for how long, a cache remembers that
-	// their values are missing or damaged: readers that ask again at once cost no requests.
+	// maxFound and foundFor bound for how many keys, and for how long, a cache remembers that their
+	// values are missing or damaged: readers that retry at once cost no requests.
 	maxFound = 1024
 	foundFor = 10 * time.Second
-	// smallRead is what a read of a document or an index counts for among clients, in bytes.
+	// smallRead is what a read of a document or an index is charged to its client, in bytes.
 	smallRead = 64 << 10
 )
 
-// cache holds what was read from the object store, up to a number of bytes, and
-// reads each thing once however many ask for it at the same time. Values are
-// immutable and shared; a value that was evicted lives on for those who have it.
+// cache holds what was read from the object store, up to a number of bytes, and reads each value
+// once, however many readers ask for it at the same time. Values are immutable and shared; an
+// evicted value stays valid for the readers that have it.
 type cache[K comparable, V any] struct {
 	fetcher *fetcher
 	ahead   int64      // bytes that may be read ahead and not be used yet
-	rises   func(K, V) // is told of values that are used again, with the lock held; may be nil
+	rises   func(K, V) // called for values that are used again, with the lock held; may be nil
 	metrics struct {
 		hits, misses  prometheus.Counter
 		bytes, unread prometheus.Gauge
@@ -40,27 +40,27 @@ type cache[K comparable, V any] struct {
 		shelf   *shelf[K, V]
 		damaged *simplelru.LRU[K, found]
 		flights map[K]*flight[V]
-		coming  int64 // bytes that are being read ahead
+		coming  int64 // bytes of flights that are read ahead
 	}
 }
 
-// found is damage that a read has found, and until when it is believed.
+// found is damage that a read has found, with the time until which it is believed.
 type found struct {
 	err   error
 	until time.Time
 }
 
-// run is values that one request can bring, those at neighboring places of an object.
+// run is values that one request can fetch: they are adjacent in an object.
 type run[K comparable, V any] struct {
 	keys  []K
-	bytes func(i int) int64 // of each, about
-	// read reads the first n of them. It returns as many results, and how many bytes it got from
-	// the object store.
+	bytes func(i int) int64 // approximate size of each
+	// read reads the first n of them. It returns n results, and the number of bytes that it fetched
+	// from the object store.
 	read func(ctx context.Context, n int) (_ []result[V], moved int64)
-	// small runs are read ahead in the turn of readers: they keep no worker for long, and others wait
-	// for what they say.
+	// small runs are read ahead in the readers' queue: they occupy a worker only briefly, and other
+	// reads depend on what they return.
 	small bool
-	// goesOn is true for a reader who has used the first one before, and has not got to its end.
+	// goesOn is true for a reader that used the first value before and has not reached its end.
 	goesOn bool
 }
 
@@ -69,25 +69,25 @@ type result[V any] struct {
 	err   error
 }
 
-// flight is one value that is being read.
+// flight is one value that is being read. A flight belongs to a ride, which may have several.
 type flight[V any] struct {
 	done chan struct{} // closed after the result is set
 	result[V]
 
-	// Under the cache's lock.
+	// The cache's lock guards the following.
 	ride   *ride
 	wanted bool  // a reader waits for it, or has waited
 	coming int64 // bytes that count as read ahead
 }
 
-// ride is the request that brings some flights. Its fields are under the cache's lock.
+// ride is the request that fetches some flights. The cache's lock guards its fields.
 type ride struct {
 	fetch   *fetch
 	by      *fetcher
 	waiters int
-	ahead   bool // it is done although nobody waits
+	ahead   bool // carried out even if no reader waits
 	started bool
-	// endLocked ends its flights without a result.
+	// endLocked ends the ride's flights without a result.
 	endLocked func(err error)
 }
 
@@ -103,7 +103,7 @@ func newCache[K comparable, V any](name string, f *fetcher, limit int64, cost fu
 	return c
 }
 
-// single is a run of one value of some size.
+// single is a run of one small value.
 func single[K comparable, V any](key K, read func(context.Context) (V, error)) run[K, V] {
 	return run[K, V]{
 		keys: []K{key}, small: true, bytes: func(int) int64 { return smallRead },
@@ -114,21 +114,20 @@ func single[K comparable, V any](key K, read func(context.Context) (V, error)) r
 	}
 }
 
-// get returns the value for a reader, reading it if need be. When ctx ends the caller
-// leaves; the read goes on for the others and for the cache.
+// get returns the value for a reader, and reads it if necessary. When ctx ends the caller leaves;
+// the read continues for the others and for the cache.
 func (c *cache[K, V]) get(ctx context.Context, key K, read func(context.Context) (V, error)) (V, error) {
 	return c.getBy(ctx, c.fetcher, key, read)
 }
 
-// getBy is get with a fetcher that may be another one: that of work which no reader waits
-// for.
+// getBy is get with a given fetcher, which may be the one for work that no reader waits for.
 func (c *cache[K, V]) getBy(ctx context.Context, by *fetcher, key K, read func(context.Context) (V, error)) (V, error) {
 	v, _, err := c.getRun(ctx, by, single(key, read))
 	return v, err
 }
 
-// getRun is get of a run's first value. If it has to be read, those after it that nobody has yet come
-// with it, as far as they may be read ahead. waited is true if it was not there.
+// getRun is get of a run's first value. If that has to be read, the values after it that are absent
+// are fetched with it, as far as they may be read ahead. waited is true if the value was not there.
 func (c *cache[K, V]) getRun(ctx context.Context, by *fetcher, r run[K, V]) (_ V, waited bool, err error) {
 	var none V
 	c.mu.Lock()
@@ -159,7 +158,7 @@ func (c *cache[K, V]) getRun(ctx context.Context, by *fetcher, r run[K, V]) (_ V
 	return none, true, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 }
 
-// joinLocked is the flight of a run's first value, with one waiter more.
+// joinLocked returns the flight of a run's first value, with one more waiter.
 func (c *cache[K, V]) joinLocked(ctx context.Context, by *fetcher, r run[K, V]) (*flight[V], error) {
 	f := c.mu.flights[r.keys[0]]
 	if f == nil {
@@ -176,8 +175,8 @@ func (c *cache[K, V]) joinLocked(ctx context.Context, by *fetcher, r run[K, V]) 
 	return f, nil
 }
 
-// hurryLocked has a request that was queued for later, or by the work that no reader waits for, come
-// in the turn of readers.
+// hurryLocked moves a request that was queued for read-ahead, or by work that no reader waits for,
+// into the readers' queue.
 func (c *cache[K, V]) hurryLocked(r *ride, by *fetcher) {
 	if r.started || by != c.fetcher || r.by == by && r.fetch.wanted || !r.by.remove(r.fetch) {
 		return
@@ -188,8 +187,8 @@ func (c *cache[K, V]) hurryLocked(r *ride, by *fetcher) {
 	}
 }
 
-// launchLocked has the first value of a run read, and those behind it that nobody has and that may be
-// read ahead. They are wanted if a reader waits for the first one.
+// launchLocked starts a read of the first value of a run, and of those after it that are absent and
+// may be read ahead. wanted says that a reader waits for the first one.
 func (c *cache[K, V]) launchLocked(ctx context.Context, by *fetcher, r run[K, V], wanted bool) error {
 	n, bytes := c.missingLocked(r, wanted)
 	keys := r.keys[:n]
@@ -216,8 +215,9 @@ func (c *cache[K, V]) launchLocked(ctx context.Context, by *fetcher, r run[K, V]
 	return nil
 }
 
-// missingLocked is how many values of a run, from the first one on, nobody has and may be read, and
-// their bytes. A reader waits for the first one, or for none.
+// missingLocked returns how many values of a run, from the first one on, are absent and may
+// be read, and their bytes. If wanted, a reader waits for the first one, which is then
+// always included.
 func (c *cache[K, V]) missingLocked(r run[K, V], wanted bool) (n int, bytes int64) {
 	room := c.roomLocked()
 	for i, key := range r.keys {
@@ -234,13 +234,13 @@ func (c *cache[K, V]) missingLocked(r run[K, V], wanted bool) (n int, bytes int6
 	return n, bytes
 }
 
-// roomLocked is how many bytes more may be read ahead.
+// roomLocked returns how many more bytes may be read ahead.
 func (c *cache[K, V]) roomLocked() int64 {
 	c.mu.shelf.expire(time.Now())
 	return c.ahead - c.mu.coming - c.mu.shelf.sizes[unread]
 }
 
-// absentLocked returns true if the value is not there, nor coming, nor known to be damaged.
+// absentLocked reports whether the value is neither there, nor being read, nor known to be damaged.
 func (c *cache[K, V]) absentLocked(key K) bool {
 	if _, _, ok := c.mu.shelf.find(key); ok {
 		return false
@@ -248,8 +248,8 @@ func (c *cache[K, V]) absentLocked(key K) bool {
 	return c.mu.flights[key] == nil && c.damagedLocked(key) == nil
 }
 
-// fetchAhead has the first values of a run read for a reader who will come; it never waits. There may
-// be none, where the first one is there, or there is no room. It returns how many.
+// fetchAhead starts a read of the first values of a run for a reader that is expected; it never
+// waits. It returns how many: none if the first one is there, or there is no room.
 func (c *cache[K, V]) fetchAhead(ctx context.Context, r run[K, V]) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,7 +264,7 @@ func (c *cache[K, V]) fetchAhead(ctx context.Context, r run[K, V]) int {
 	return n
 }
 
-// there is how many values of a run, from the first one on, are there or are coming.
+// there returns how many values of a run, from the first one on, are there or being read.
 func (c *cache[K, V]) there(keys []K) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -274,7 +274,7 @@ func (c *cache[K, V]) there(keys []K) int {
 	return len(keys)
 }
 
-// peek returns the value only if it is there, and does not use it.
+// peek returns the value if it is there, and does not count as a use.
 func (c *cache[K, V]) peek(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,7 +282,7 @@ func (c *cache[K, V]) peek(key K) (value V, ok bool) {
 	return k.value, ok
 }
 
-// use says that a reader uses a value that it has found by peek.
+// use records that a reader uses a value that peek has returned.
 func (c *cache[K, V]) use(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -292,7 +292,7 @@ func (c *cache[K, V]) use(key K) {
 	}
 }
 
-// spend says that a reader has read the value to its end.
+// spend records that a reader has read the value to its end.
 func (c *cache[K, V]) spend(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -305,7 +305,7 @@ func (c *cache[K, V]) roseLocked(key K, value V, risen bool) {
 	}
 }
 
-// put has the cache hold a value that did not come from a read.
+// put adds a value that did not come from a read.
 func (c *cache[K, V]) put(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -314,15 +314,14 @@ func (c *cache[K, V]) put(key K, value V) {
 	}
 }
 
-// leave says that one waiter is gone.
+// leave removes one waiter.
 func (c *cache[K, V]) leave(r *ride) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.waiters--
 }
 
-// damagedLocked is the damage that a read of the value has found some seconds ago, nil if
-// there is none.
+// damagedLocked returns the damage that a recent read of the value has found, nil if there is none.
 func (c *cache[K, V]) damagedLocked(key K) error {
 	d, ok := c.mu.damaged.Peek(key)
 	if !ok {
@@ -335,12 +334,12 @@ func (c *cache[K, V]) damagedLocked(key K) error {
 	return d.err
 }
 
-// run is the request of a ride, in a worker of the fetcher.
+// run carries out the request of a ride, in a worker of the fetcher.
 func (c *cache[K, V]) run(ctx context.Context, keys []K, rd *ride, r run[K, V]) (moved int64) {
 	c.mu.Lock()
 	rd.started = true
 	if rd.waiters <= 0 && !rd.ahead {
-		// All who wanted it have left before its turn came.
+		// All waiters have left before its turn.
 		rd.endLocked(fmt.Errorf("%w: abandoned", ErrUnavailable))
 		c.mu.Unlock()
 		return 0
@@ -355,7 +354,8 @@ func (c *cache[K, V]) run(ctx context.Context, keys []K, rd *ride, r run[K, V]) 
 	return moved
 }
 
-// endLocked ends the flights of a ride: each with its result, or all with an error.
+// endLocked ends the flights of a ride: each with its result, or all with an error. If err is nil
+// there is a result for each key.
 func (c *cache[K, V]) endLocked(keys []K, rd *ride, results []result[V], err error) {
 	rd.started = true
 	for i, key := range keys {

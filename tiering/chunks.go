@@ -7,11 +7,12 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// maxRequestBytes is how many bytes of chunks one request gets at most; a larger chunk is one request.
+// maxRequestBytes bounds the bytes of chunks that one request fetches; a larger chunk is a
+// request by itself.
 const maxRequestBytes = 4 << 20
 
-// chunkRun is chunks of a segment from one on, up to so many bytes, that one request can bring: they
-// lie one behind the other in the object.
+// chunkRun returns the run of chunks of a segment from the i-th on, up to so many bytes, that one
+// request can fetch: they are adjacent in the object.
 func (r *segmentReader) chunkRun(i int, bytes int64) run[chunkKey, []byte] {
 	chunks := r.index.Chunks[i:r.chunks()]
 	n, total := 1, int64(chunks[0].StoredBytes)
@@ -30,8 +31,8 @@ func (r *segmentReader) chunkRun(i int, bytes int64) run[chunkKey, []byte] {
 	}
 }
 
-// readChunks reads chunks that follow one another, those that the disk cache has from there. It
-// returns how many bytes were read from the object store.
+// readChunks reads consecutive chunks, from the disk cache where it has them. It returns how many
+// bytes were read from the object store.
 func (r *segmentReader) readChunks(ctx context.Context, chunks []format.Chunk) (out []result[[]byte], moved int64) {
 	m := r.p.m
 	out = make([]result[[]byte], len(chunks))

@@ -22,8 +22,8 @@ func inBubble(t *testing.T, partitions, segments, perSegment int, test func(t *t
 	})
 }
 
-// The first record of a cold offset costs the directory and one chunk, wherever it is and however much
-// its reader would take.
+// The first record at a cold offset costs the directory and one chunk, wherever it is and however
+// much its reader would take.
 func TestFirstRecordCostsOneSmallRange(t *testing.T) {
 	inBubble(t, 1, 2, 64, func(t *testing.T, w *modelled) {
 		t.Helper()
@@ -41,12 +41,12 @@ func TestFirstRecordCostsOneSmallRange(t *testing.T) {
 	})
 }
 
-// A sequential reader gets four fifths of what a client gets that has as many range requests under way
-// as read-ahead may have, each of the largest size, and knows in advance what to ask for.
+// A sequential reader gets four fifths of what an ideal client gets. That client knows in advance
+// what to request, and has as many requests of the largest size under way as read-ahead may have.
 func TestSequentialReadIsAsFastAsThePlainClient(t *testing.T) {
 	segments := 32
 	if raceDetector {
-		segments = 6 // which is no time to be fast
+		segments = 6 // the race detector is too slow for a comparison
 	}
 	inBubble(t, 1, segments, 64, func(t *testing.T, w *modelled) {
 		t.Helper()
@@ -99,7 +99,7 @@ func TestReplayOfManyPartitionsReadsNothingTwice(t *testing.T) {
 	})
 }
 
-// What another group reads again and again stays in memory while a history is replayed that is many
+// What another group reads again and again stays in memory during the replay of a history many
 // times as large as the cache.
 func TestReplayLeavesWhatIsReadAgain(t *testing.T) {
 	inBubble(t, 9, 4, 16, func(t *testing.T, w *modelled) {
@@ -129,7 +129,7 @@ func TestReplayLeavesWhatIsReadAgain(t *testing.T) {
 	}, func(o *Options) { o.CacheBytes = 48 << 20 })
 }
 
-// Who reads slowly is not read far ahead of.
+// The cache does not read far ahead of a slow reader.
 func TestReadAheadFollowsTheReader(t *testing.T) {
 	inBubble(t, 1, 4, 64, func(t *testing.T, w *modelled) {
 		t.Helper()
@@ -154,7 +154,7 @@ func TestReadAheadFollowsTheReader(t *testing.T) {
 	})
 }
 
-// A broker's limit, and that of a client, are kept in the long run.
+// The limits of a broker and of a client are kept in the long run.
 func TestReadsKeepToTheirRate(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"of the broker": func(o *Options) { o.FetchRate = 10 << 20 },
@@ -199,7 +199,7 @@ func TestClientsTakeTurns(t *testing.T) {
 	})
 }
 
-// Who must not wait is told so, and leaves nothing behind.
+// A read that must not wait fails at once, and starts nothing.
 func TestCachedReadDoesNotWait(t *testing.T) {
 	inBubble(t, 1, 1, 8, func(t *testing.T, w *modelled) {
 		t.Helper()

@@ -13,23 +13,25 @@ import (
 	"github.com/varvelog/varve/tiering/lineage"
 )
 
-// Suspect is a leader whose log may lack records that the remote tier has: an election took what
-// was left. It serves nobody until its log continues the tier. The methods may be called again.
+// Suspect is a leader whose log may be missing records that the remote tier has: an unclean
+// election chose it among what was left. It serves no request until its log continues the tier. The
+// methods may be called repeatedly.
 type Suspect interface {
 	// Continues says that the log continues the tier. It must not block.
 	Continues()
-	// StartFromRemote has the log begin where the tier ends: it has nothing else.
+	// StartFromRemote makes the log begin where the tier ends: the log has nothing else.
 	StartFromRemote(ctx context.Context, state storage.RemoteState) error
 }
 
-// cutGrace is how long what is cut off the tier stays: it is the only copy of records that were
-// acknowledged once.
+// cutGrace is how long what is cut off the tier is kept: it is the only copy of records that were
+// once acknowledged.
 const cutGrace = 7 * 24 * time.Hour
 
-// compare finds out whether the log continues the tier, see package lineage; a leader's log that
-// does goes on to. A suspect log is made to: a history that it has diverged from is cut, and one that
-// it has lost the end of is taken over. Of any other log both are errors that a person has to look
-// at. It is called in every phase in which the manifest is known, before the log is told of it.
+// compare determines whether the log continues the tier, see package lineage. A leader's log that
+// once did continues to. A suspect log is made to continue it: a history from which the log has
+// diverged is cut off the tier, and an end that the log has lost is taken over from the tier. For
+// any other log both are errors that need an operator. compare is called in every phase in which
+// the manifest is known, before the log is informed of it.
 func (p *partition) compare(ctx context.Context) error {
 	m := p.manifest.Load()
 	if m.Sequence > 0 && p.CommittedEnd != nil {
@@ -72,8 +74,8 @@ func (p *partition) noteContinues() {
 	}
 }
 
-// compareFacts is compare by what the pointer says, without the bucket: it finds out only that a
-// log continues the tier.
+// compareFacts is compare by the pointer alone, without the bucket: it can only find that the log
+// continues the tier.
 func (p *partition) compareFacts(ptr *format.Pointer) {
 	if p.chores.continues || ptr.Manifest == "" || ptr.LeaderEpoch > p.LeaderEpoch || !p.fenced(ptr) {
 		return
@@ -83,26 +85,27 @@ func (p *partition) compareFacts(ptr *format.Pointer) {
 	}
 }
 
-// fenced returns true if no leader before can commit any more, or none has anything that the log may
-// lack.
+// fenced reports whether no earlier leader can commit any more, or none has anything that the log
+// may be missing.
 func (p *partition) fenced(ptr *format.Pointer) bool {
 	claim, suspect := p.own.Fences()
 	return !suspect || ptr.Claim == claim
 }
 
-// localHistory is the log as it is compared.
+// localHistory returns the log's side of the comparison.
 func (p *partition) localHistory() lineage.Log {
 	return lineage.Log{
 		Start: p.log.StartOffset(), LocalStart: p.log.LocalStartOffset(), End: p.log.EndOffset(), Epochs: p.log.EpochEntries(),
 	}
 }
 
-// relate compares the log with a manifest. The state is that at the tier's end, if it was needed.
+// relate compares the log with a manifest. state is that at the tier's end, if it was needed.
 func (p *partition) relate(ctx context.Context, m *format.Manifest) (r lineage.Relation, state storage.RemoteState, err error) {
 	log, tier := p.localHistory(), lineage.Tier{Start: m.StartOffset, End: m.EndOffset}
 	switch {
 	case m.Sequence == 0 || m.Empty():
-		// Nobody has records of it, and the log's own need none before them.
+		// No replica or tier has records of the partition, so the log needs none from
+		// before its own.
 		state = storage.RemoteState{StartOffset: m.EndOffset, EndOffset: m.EndOffset}
 		return lineage.Compare(tier, log), state, nil
 	case lineage.ContinuesFrom(m.EndOffset, m.LastEpoch, log):
@@ -125,7 +128,7 @@ func (p *partition) relate(ctx context.Context, m *format.Manifest) (r lineage.R
 	return r, state, err
 }
 
-// complete has the log go on where the tier ends.
+// complete makes the log continue where the tier ends.
 func (p *partition) complete(ctx context.Context, state storage.RemoteState) error {
 	if err := p.Suspect.StartFromRemote(ctx, state); err != nil {
 		return fmt.Errorf("take over what the log has lost from the remote tier: %w", err)
@@ -133,8 +136,8 @@ func (p *partition) complete(ctx context.Context, state storage.RemoteState) err
 	return nil
 }
 
-// cut ends the tier where the log has another history. Only a history from before the last election
-// that may have lost records can be another one.
+// cut ends the tier where the log has another history. That can only be a history from before the
+// newest election that may have lost records.
 func (p *partition) cut(ctx context.Context, m *format.Manifest, at int64) error {
 	if p.Suspect == nil || m.LastEpoch >= p.LossyEpoch {
 		return fmt.Errorf("%w: from offset %d on the log has other records than the tier, which has some of leader epoch %d",
@@ -159,13 +162,14 @@ func (p *partition) cut(ctx context.Context, m *format.Manifest, at int64) error
 	return nil
 }
 
-// gap is the error of a log that begins in a tier which has not got that far.
+// gap returns the error of a log that begins above the tier's end, with records missing from both.
 func (p *partition) gap(at int64) error {
 	return fmt.Errorf("%w: the local log begins at offset %d, and from %d on the records are in neither; see 'varve tier rebuild'",
 		ErrGap, p.log.LocalStartOffset(), at)
 }
 
-// lookForObjects is an ErrLostPointer if there is no pointer, but objects that one has led to.
+// lookForObjects returns ErrLostPointer if there is no pointer, but there are objects to
+// which one has led.
 func (p *partition) lookForObjects(ctx context.Context) error {
 	if p.chores.pointer.Claim != "" || !p.Config().RemoteStorageEnable {
 		return nil
@@ -177,14 +181,14 @@ func (p *partition) lookForObjects(ctx context.Context) error {
 			return classify("list", p.prefix, err)
 		}
 		if _, revision, readErr := p.readPointer(ctx); readErr != nil || revision != 0 {
-			return errors.Join(kv.ErrConflict, readErr) // another leader was as quick
+			return errors.Join(kv.ErrConflict, readErr) // another leader was as fast
 		}
 		return fmt.Errorf("%w: there is %s; see 'varve tier rebuild'", ErrLostPointer, info.Key)
 	}
 	return nil
 }
 
-// needsRepair returns true for an error that says that the tier and the log do not belong together.
+// needsRepair reports whether an error says that the tier and the log do not belong together.
 func needsRepair(err error) bool {
 	return errors.Is(err, ErrGap) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrLostPointer)
 }

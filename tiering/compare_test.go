@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// suspectLog is a log whose leader was elected although it may lack records.
+// suspectLog is a log whose leader was elected although it may be missing records.
 type suspectLog struct {
 	*fakeLog
 	continues int
@@ -32,7 +32,8 @@ func (l *suspectLog) StartFromRemote(_ context.Context, s storage.RemoteState) e
 	return nil
 }
 
-// suspect leads the partition with a log at a leader epoch, of an election that may have lost records.
+// suspect makes a log the partition's leader at a leader epoch, after an election that may
+// have lost records.
 func (w *world) suspect(log *fakeLog, epoch int32) (*broker, *suspectLog) {
 	b := w.start(log, epoch)
 	l := &suspectLog{fakeLog: log}
@@ -41,8 +42,8 @@ func (w *world) suspect(log *fakeLog, epoch int32) (*broker, *suspectLog) {
 	return b, l
 }
 
-// cutOff is the log with its first n batches only, of which each segment has five. Another leader may
-// go on with it.
+// cutOff returns the log with its first n batches only, in segments of five. Another leader
+// may continue it.
 func (l *fakeLog) cutOff(n int) *fakeLog {
 	lost := l.restarted()
 	lost.batches, lost.end = slices.Clone(l.batches[:n]), 0
@@ -53,7 +54,7 @@ func (l *fakeLog) cutOff(n int) *fakeLog {
 	return lost
 }
 
-// dropPointer is a metadata store from before the partition was tiered.
+// dropPointer makes the metadata store one from before the partition was tiered.
 func (w *world) dropPointer() {
 	w.t.Helper()
 	if _, err := w.store.Txn(w.t.Context(), nil, kv.Delete(metadata.TierKey(w.id, w.tp.Partition))); err != nil {
@@ -61,7 +62,7 @@ func (w *world) dropPointer() {
 	}
 }
 
-// tieredLog is one of three segments that are in the tier.
+// tieredLog returns a log of three segments that are in the tier.
 func tieredLog(t *testing.T) (*world, *fakeLog) {
 	t.Helper()
 	w := newWorld(t)
@@ -73,7 +74,8 @@ func tieredLog(t *testing.T) (*world, *fakeLog) {
 	return w, log
 }
 
-// TestSuspectLogIsCompletedFromTheTier: it has lost its end, or everything. No record of the tier is lost.
+// TestSuspectLogIsCompletedFromTheTier: the log has lost its end, or everything. No record of
+// the tier is lost.
 func TestSuspectLogIsCompletedFromTheTier(t *testing.T) {
 	for _, kept := range []int{0, 5, 7, 14} {
 		w, log := tieredLog(t)
@@ -95,8 +97,8 @@ func TestSuspectLogIsCompletedFromTheTier(t *testing.T) {
 	}
 }
 
-// TestSuspectLogThatDivergesCutsTheTier: an unclean leader's records are the partition's. What it cuts off
-// stays for a week.
+// TestSuspectLogThatDivergesCutsTheTier: an unclean leader's records are the partition's. What is
+// cut off is kept for a week.
 func TestSuspectLogThatDivergesCutsTheTier(t *testing.T) {
 	w, log := tieredLog(t)
 	other := log.cutOff(6) // in the second segment
@@ -135,8 +137,8 @@ func TestSuspectLogThatDivergesCutsTheTier(t *testing.T) {
 	b.check()
 }
 
-// TestSuspectLogIsKnownByThePointer: while the bucket is away, one that continues the tier is served,
-// and no other.
+// TestSuspectLogIsKnownByThePointer: while the bucket is unreachable, only a log that continues the
+// tier by the pointer is served.
 func TestSuspectLogIsKnownByThePointer(t *testing.T) {
 	w, log := tieredLog(t)
 	remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.AnyOp})
@@ -155,8 +157,8 @@ func TestSuspectLogIsKnownByThePointer(t *testing.T) {
 	}
 }
 
-// TestOtherHistoryIsAnAlarm: a log that no election made suspect has other records than the tier. Neither
-// is touched: one of the two is mistaken, and it is not known which.
+// TestOtherHistoryIsAnAlarm: a log that no election made suspect has other records than the tier.
+// Neither is touched, because it is unknown which of the two is wrong.
 func TestOtherHistoryIsAnAlarm(t *testing.T) {
 	w, log := tieredLog(t)
 	other := log.cutOff(5)
@@ -165,7 +167,7 @@ func TestOtherHistoryIsAnAlarm(t *testing.T) {
 	}
 	before := w.objects()
 	b := w.start(other, 4)
-	b.p.LossyEpoch = 3 // which the tier knows of
+	b.p.LossyEpoch = 3 // an epoch that the tier has
 	if err := b.attach(); !errors.Is(err, ErrDiverged) {
 		t.Fatalf("attach: %v, want ErrDiverged", err)
 	}
@@ -181,8 +183,8 @@ func TestOtherHistoryIsAnAlarm(t *testing.T) {
 	}
 }
 
-// TestLostPointerIsAnAlarm: the metadata store is older than the bucket. Nothing is uploaded over what is
-// there, the log start stays, and nothing is swept.
+// TestLostPointerIsAnAlarm: the metadata store is older than the bucket. Nothing is uploaded over
+// what is there, the log start does not move, and nothing is swept.
 func TestLostPointerIsAnAlarm(t *testing.T) {
 	for what, q := range map[string]struct {
 		change func(log *fakeLog) *fakeLog
@@ -215,8 +217,8 @@ func TestLostPointerIsAnAlarm(t *testing.T) {
 	}
 }
 
-// TestHoleBelowTheLogIsAnAlarm: a log that has dropped its beginning has a history somewhere, although no
-// pointer leads to it. The log start stays.
+// TestHoleBelowTheLogIsAnAlarm: a log that has dropped its beginning has a history somewhere,
+// although no pointer leads to it. The log start does not move.
 func TestHoleBelowTheLogIsAnAlarm(t *testing.T) {
 	w, log := tieredLog(t)
 	w.dropPointer()
@@ -237,8 +239,8 @@ func TestHoleBelowTheLogIsAnAlarm(t *testing.T) {
 	}
 }
 
-// TestOtherHistoryBesideANewerVersion: the tier must not be changed, and the log is not told what it may
-// delete.
+// TestOtherHistoryBesideANewerVersion: the tier must not be changed, and the log does not learn
+// what it may delete.
 func TestOtherHistoryBesideANewerVersion(t *testing.T) {
 	w, log := tieredLog(t)
 	w.byNewerBroker(func(v map[string]any) { v["write"] = []any{"warp"} }, func(map[string]any) {})

@@ -9,9 +9,9 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// copyQuota keeps what all uploads send together to a number of bytes a second (KIP-956). What is not
-// used is kept for as long as the window, so that the mean over any window is not above the rate by
-// more than what the one before has left.
+// copyQuota limits what all uploads together send to a number of bytes a second (KIP-956). Unused
+// quota is kept for the length of the window. So the mean over any window exceeds the rate by at
+// most what the window before left unused.
 type copyQuota struct {
 	rate    func() int64
 	window  time.Duration
@@ -20,15 +20,15 @@ type copyQuota struct {
 
 	mu struct {
 		sync.Mutex
-		paid time.Time // until when the rate has been used up
+		paid time.Time // until when the rate is used up
 	}
 }
 
 const (
-	// pauseAtLeast is how much a sender is ahead of the rate before it waits: a timer for each read
-	// would cost more than it is worth.
+	// pauseAtLeast is how far ahead of the rate a sender has to be before it waits: a timer for
+	// each read would cost more than it is worth.
 	pauseAtLeast = 5 * time.Millisecond
-	// longestPaced bounds what the quota adds to the time that an upload may take.
+	// longestPaced bounds what the quota adds to the upload timeout.
 	longestPaced = 7 * 24 * time.Hour
 )
 
@@ -40,9 +40,10 @@ func newCopyQuota(o *Options) *copyQuota {
 	return q
 }
 
-// forUpload returns what has an upload of so many bytes wait for the quota, and send no more than own
-// bytes a second, where 0 is no bound; nil: it need not wait. longer is how much more time the upload
-// may take for it: as long as it takes if all streams share the quota, twice.
+// forUpload returns a function that makes an upload of so many bytes wait for the quota, and for
+// its own limit of own bytes a second (0: no limit). It returns nil if the upload does not have to
+// wait. longer is the additional time that the upload may take: twice its duration if all streams
+// share the quota.
 func (q *copyQuota) forUpload(bytes, own int64) (pace func(ctx context.Context, n int) error, longer time.Duration) {
 	slowest, quota := own, q.rate()
 	if limits(quota) {
@@ -62,7 +63,7 @@ func (q *copyQuota) forUpload(bytes, own int64) (pace func(ctx context.Context, 
 
 func limits(rate int64) bool { return rate > 0 && rate < math.MaxInt64 }
 
-// wait notes n bytes of an upload, and returns when they are within the quota and the upload's own
+// wait counts n bytes of an upload, and returns when they are within the quota and the upload's own
 // budget, or ctx ends.
 func (q *copyQuota) wait(ctx context.Context, n int, own *budget) error {
 	now := q.now()

@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// TestUploadsKeepToTheirQuota: all of them together, after what an idle window has left, and with
-// deadlines that such a rate would break.
+// TestUploadsKeepToTheirQuota: all uploads together keep to the rate, apart from what an idle
+// window has left. Deadlines that are too short at such a rate do not end them.
 func TestUploadsKeepToTheirQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -22,7 +22,7 @@ func TestUploadsKeepToTheirQuota(t *testing.T) {
 		for _, s := range log.segments {
 			total += int64(len(s.log))
 		}
-		rate := total / 600 // ten minutes
+		rate := total / 600 // the uploads take ten minutes
 		m := running(t, w, func(o *Options) {
 			o.Bucket = objstore.Deadline(w.faults, time.Second)
 			o.CopyRate, o.CopyWindow, o.UploadConcurrency = func() int64 { return rate }, time.Second, 3
@@ -36,7 +36,7 @@ func TestUploadsKeepToTheirQuota(t *testing.T) {
 				break
 			}
 		}
-		// The parts that are made for the objects are sent too.
+		// The parts that are built for the objects are sent too.
 		if took := time.Since(began); took < 9*time.Minute || took > 25*time.Minute {
 			t.Errorf("the uploads took %v, at a rate for ten minutes", took)
 		}
@@ -46,7 +46,7 @@ func TestUploadsKeepToTheirQuota(t *testing.T) {
 	})
 }
 
-// TestCopyQuota: what is not used is kept for a window, and no longer.
+// TestCopyQuota: unused quota is kept for a window, and no longer.
 func TestCopyQuota(t *testing.T) {
 	now := &clock{t: time.Now()}
 	rate := int64(1000)
@@ -56,7 +56,7 @@ func TestCopyQuota(t *testing.T) {
 		bytes  int
 		want   time.Duration
 	}{
-		{0, 10_000, 0}, // a window that nobody has used
+		{0, 10_000, 0}, // an unused window
 		{0, 1000, time.Second},
 		{3 * time.Second, 1000, 0},
 		{time.Hour, 11_000, time.Second},

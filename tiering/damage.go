@@ -10,23 +10,22 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// maxDamage bounds how many damaged parts of objects are remembered for a partition.
+// maxDamage bounds the damaged parts of objects that are remembered for a partition.
 const maxDamage = 32
 
-// noChunk as the chunk of an object is all of it that is not a chunk.
+// noChunk, in place of a chunk's position, means everything in an object that is not a chunk.
 const noChunk = -1
 
-// Damage is an object that reads have found missing, or not as it was uploaded. A part of
-// the partition cannot be read until it is restored, or has expired.
+// Damage is an object that reads have found missing, or different from what was uploaded. A part of
+// the partition cannot be read until the object is restored or has expired.
 type Damage struct {
 	Object string    // its key in the bucket
-	Since  time.Time // when this broker found it first
-	Err    error     // what it found last
+	Since  time.Time // when this broker first found it
+	Err    error     // what it last found
 }
 
-// looked notes what a read of an object, or of a chunk of it, has found. Damage is logged
-// once. It is forgotten when the same read succeeds, and when nothing names the object
-// any more.
+// looked records what a read of an object, or of a chunk of it, has found. Damage is logged once.
+// It is forgotten when the same read succeeds, or when nothing names the object any more.
 func (p *partition) looked(at chunkKey, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,8 +47,8 @@ func (p *partition) looked(at chunkKey, err error) {
 	}
 }
 
-// wholeLocked forgets damage of what was read: of any manifest if it was a manifest, for
-// the pointer names another one then.
+// wholeLocked forgets the damage of what was read. After a manifest was read it forgets that of any
+// manifest: the pointer then names another one.
 func (p *partition) wholeLocked(at chunkKey) {
 	if len(p.mu.damage) == 0 {
 		return // as nearly always
@@ -63,20 +62,20 @@ func (p *partition) wholeLocked(at chunkKey) {
 	}
 }
 
-// nameOf is what an object's key tells; zero: nothing.
+// nameOf returns the decoded name of an object's key, zero if it is no name.
 func (p *partition) nameOf(object string) format.Name {
 	name, _ := format.ParseName(strings.TrimPrefix(object, p.prefix))
 	return name
 }
 
-// namesLocked returns false for a segment that has expired: what reads find of it, by an
-// older manifest, is no damage.
+// namesLocked returns false for a segment that has expired: what reads by an older manifest find of
+// it is no damage.
 func (p *partition) namesLocked(object string) bool {
 	name, current := p.nameOf(object), p.manifest.Load()
 	return current == nil || name.Kind != format.KindSegment || name.StartOffset >= current.StartOffset
 }
 
-// damaged is the damage that is known, one for each object, in the order of their names.
+// damaged returns the known damage, one for each object, in the order of their names.
 func (p *partition) damaged() []Damage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +94,7 @@ func (p *partition) damaged() []Damage {
 		if c := strings.Compare(a.Object, b.Object); c != 0 {
 			return c
 		}
-		return a.Since.Compare(b.Since) // the first of those of one object stays
+		return a.Since.Compare(b.Since) // of one object the earliest is kept
 	})
 	return slices.CompactFunc(out, func(a, b Damage) bool { return a.Object == b.Object })
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// TestDamageIsSaid: which object, once in the log and for as long as it lasts in the status and the
-// metrics. Readers that come again at once cost no requests.
+// TestDamageIsSaid: the damaged object is named once in the log, and in the status and the metrics
+// while the damage lasts. Readers that retry at once cost no requests.
 func TestDamageIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -51,7 +51,7 @@ func TestDamageIsSaid(t *testing.T) {
 		if n := lines.with(object); n != 1 {
 			t.Errorf("it was logged %d times: %q", n, lines.lines)
 		}
-		// It is restored, from a copy.
+		// The object is restored, from a copy.
 		if err := w.bucket.Put(t.Context(), key, strings.NewReader(string(content[:size])), objstorePut{}); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,8 @@ func TestDamageIsSaid(t *testing.T) {
 	})
 }
 
-// TestDamageEndsWithItsSegment: DeleteRecords past it is the way out without a copy.
+// TestDamageEndsWithItsSegment: without a copy, DeleteRecords past the damaged segment ends the
+// damage.
 func TestDamageEndsWithItsSegment(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -95,7 +96,7 @@ func TestDamageEndsWithItsSegment(t *testing.T) {
 	b.sweepAll()
 }
 
-// TestDamagedManifestIsNamed by a leader that cannot attach, until it can.
+// TestDamagedManifestIsNamed: a leader that cannot attach because of it names it until it can.
 func TestDamagedManifestIsNamed(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -123,8 +124,8 @@ func TestDamagedManifestIsNamed(t *testing.T) {
 	}
 }
 
-// TestRetentionPassesADamagedPage when all of it has to go, by its age, its size or the log start; and
-// before that it says so and expires what comes before.
+// TestRetentionPassesADamagedPage: the page expires when all of it has to, by age, size or the log
+// start. Before that the damage is reported, and what is before the page expires.
 func TestRetentionPassesADamagedPage(t *testing.T) {
 	minute := func(offset int64) int64 { return offset * 60_000 }
 	for name, expire := range map[string]func(w *world, log *fakeLog, left int64){
@@ -152,7 +153,7 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 			pages := b.p.all().Pages
 			second := pages[slices.IndexFunc(pages, func(r format.PageRef) bool { return r.StartOffset > 0 })]
 			w.damage(b.p.prefix + second.Name)
-			b = w.start(log, 2) // that has not read it
+			b = w.start(log, 2) // which has not read the page
 			b.mustAttach()
 			expire(w, log, second.StartOffset+1)
 			if err := b.drain(); err != nil && !errors.Is(err, ErrCorrupt) || err == nil {
@@ -172,7 +173,8 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 	}
 }
 
-// TestFollowerOfADamagedManifest does not load it for every reader.
+// TestFollowerOfADamagedManifest checks that a follower does not load the manifest for every
+// reader.
 func TestFollowerOfADamagedManifest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -194,7 +196,7 @@ func TestFollowerOfADamagedManifest(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		small(log, 1)
-		log.onRemoteEnd = nil // which would load it
+		log.onRemoteEnd = nil // which would load the manifest
 		b.mustDrain()         // with another manifest
 		if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
 			t.Errorf("read after the next commit: %v", err)

@@ -6,9 +6,10 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// ripe is how many of the closed segments, from the first on, are to go up now. As in Kafka (KIP-1241)
-// one is if it is old enough by remote.copy.lag.ms, or far enough behind the log's end by
-// remote.copy.lag.bytes; and in any case if one of its records has waited for varve.tier.max.lag.ms.
+// ripe returns how many of the closed segments, from the first on, are to be uploaded now. As in
+// Kafka (KIP-1241) a segment is ripe if it is old enough by remote.copy.lag.ms, or far enough
+// behind the log's end by remote.copy.lag.bytes. It is ripe in any case once one of its records has
+// waited for varve.tier.max.lag.ms.
 func (p *partition) ripe(cfg *storage.Config, segments []closedSegment) int {
 	ms, bytes := cfg.RemoteCopyLag()
 	if ms == 0 || bytes == 0 || len(segments) == 0 {
@@ -27,16 +28,17 @@ func (p *partition) ripe(cfg *storage.Config, segments []closedSegment) int {
 	return len(segments)
 }
 
-// agedBy returns true if the segment's newest record is that old, and if its age is not known or
-// makes no sense: what is not certain goes up sooner.
+// agedBy reports whether the segment's newest record is at least ms old. It also returns true if
+// the age is unknown or negative: in doubt a segment is uploaded sooner.
 func agedBy(s closedSegment, ms int64, now time.Time) bool {
 	newest, err := s.newestMs()
 	age := now.UnixMilli() - newest
 	return err != nil || age < 0 || age >= ms
 }
 
-// overdue is for how much longer than varve.tier.max.lag.ms the oldest record has waited that may go
-// up; 0: no longer, or the topic has no such bound, or its uploads are paused.
+// overdue returns how much longer than varve.tier.max.lag.ms the oldest record that may be uploaded
+// has waited. It returns 0 if it has not waited longer, if the topic has no such bound, or if its
+// uploads are paused.
 func (p *partition) overdue(now time.Time) time.Duration {
 	cfg := p.Config()
 	if cfg.MaxTierLagMs <= 0 || !cfg.RemoteStorageEnable || cfg.RemoteCopyDisable || cfg.CleanupCompact {
@@ -53,5 +55,5 @@ func (p *partition) overdue(now time.Time) time.Duration {
 	return max(now.Sub(since)-time.Duration(min(cfg.MaxTierLagMs, maxLagMs))*time.Millisecond, 0)
 }
 
-// maxLagMs is more than any record waits, and no overflow.
+// maxLagMs is longer than any record waits, and does not overflow as a duration.
 const maxLagMs = int64(100*365*24*time.Hour) / int64(time.Millisecond)

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// TestDelayedUpload: a closed segment goes up when it is old enough or far enough behind, as in Kafka
-// (KIP-1241), and when a record of it may not wait any longer.
+// TestDelayedUpload: a closed segment is uploaded once it is old enough or far enough behind, as in
+// Kafka (KIP-1241), or once one of its records may not wait any longer.
 func TestDelayedUpload(t *testing.T) {
 	const never = -1
 	now := time.Now()
 	for name, q := range map[string]struct {
 		change func(c *storageConfig, bytes int64) // of one segment
-		want   int                                 // of four segments, closed 3, 2, 1 and 0 hours ago
+		// want is how many of four segments are uploaded, closed 3, 2, 1 and 0 hours ago.
+		want int
 	}{
 		"at once":                        {func(*storageConfig, int64) {}, 4},
 		"by the local retention":         {func(c *storageConfig, _ int64) { c.RemoteCopyLagMs, c.LocalRetentionMs = -1, 2*3600_000 }, 2},
@@ -57,7 +58,7 @@ func TestDelayedUpload(t *testing.T) {
 	}
 }
 
-// TestFutureRecordsDoNotDelay: a time that a client has made up.
+// TestFutureRecordsDoNotDelay: a client's timestamp in the future does not delay an upload.
 func TestFutureRecordsDoNotDelay(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -71,7 +72,7 @@ func TestFutureRecordsDoNotDelay(t *testing.T) {
 	}
 }
 
-// TestOverdue: what waits for longer than it may is seen, whatever keeps it.
+// TestOverdue: records that wait for longer than they may are reported, whatever the cause.
 func TestOverdue(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.set(func(c *storageConfig) { c.MaxTierLagMs = 60_000 })

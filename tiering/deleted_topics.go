@@ -19,11 +19,11 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// deletedEpoch is the leader epoch of a pointer whose topic is gone: no leader
-// has a higher one, so that nobody claims it.
+// deletedEpoch is the leader epoch of a pointer whose topic is deleted: no leader has a higher one,
+// so none claims it.
 const deletedEpoch = math.MaxInt32
 
-// keepClean looks for deleted topics.
+// keepClean cleans up after deleted topics, at intervals, until ctx ends.
 func (m *Manager) keepClean(ctx context.Context) {
 	if m.o.Live == nil {
 		return
@@ -35,22 +35,21 @@ func (m *Manager) keepClean(ctx context.Context) {
 	})
 }
 
-// everyCleanInterval does work again and again until ctx ends.
+// everyCleanInterval repeats work until ctx ends.
 func (m *Manager) everyCleanInterval(ctx context.Context, work func(context.Context)) {
 	for stepped.Pause(ctx, m.o.CleanInterval) {
 		work(ctx)
 	}
 }
 
-// CleanDeleted removes what topics that do not exist any more have left in the
-// remote tier. live returns true if a topic exists; it must do so unless it
-// knows the cluster's state as of that revision of the metadata store or later,
-// for a topic that it has not heard of yet is not a deleted one.
+// CleanDeleted deletes what topics that no longer exist have left in the remote tier. live reports
+// whether a topic exists. It must return true unless it knows the cluster's state as of that
+// revision of the metadata store or later: a topic that it has not seen yet is not a deleted one.
 //
-// It goes in two steps, each of which can be repeated after a crash: the pointer
-// is marked, so that no leader can swap it any more; a grace later, when no
-// reader and no upload is left, the objects go, and then the pointer. A partition that
-// fails keeps no other from it, and is left alone for longer each time.
+// It works in two steps, each of which can be repeated after a crash. First the pointer is marked,
+// so that no leader can swap it any more. After a grace period, when no reader and no upload is
+// left, the objects are deleted, and then the pointer. A partition that fails delays no other, and
+// is retried after longer and longer pauses.
 func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicID, revision int64) bool) error {
 	kvs, _, err := m.pointers(ctx, metadata.TierPrefix)
 	if err != nil {
@@ -93,7 +92,7 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 	if beyond(err) {
 		return err
 	}
-	if err != nil { // damaged: what there is is found by listing
+	if err != nil { // damaged: listing finds the objects
 		ptr = &format.Pointer{LastEpoch: -1}
 	}
 	if err = ptr.Writable(); err != nil {
@@ -112,13 +111,13 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 		return nil
 	}
 	prefix := format.PartitionPrefix(m.o.Prefix, id, number)
-	// What the manifest names, what no manifest names, and then the manifest: as long as
-	// something is left, so is what leads to it.
+	// The order: what the manifest names, what no manifest names, and then the manifest. While
+	// anything is left, so is what leads to it.
 	var named error
 	if !m.cleaning.triedAll(pair.Key) {
 		var all bool
 		if all, named = m.deleteNamed(ctx, prefix, ptr); all {
-			m.cleaning.setTriedAll(pair.Key) // what is left of it, listings show from now on
+			m.cleaning.setTriedAll(pair.Key) // a listing finds what is left of it
 		}
 		if beyond(named) {
 			return named
@@ -138,17 +137,16 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 	txnCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 	defer cancel()
 	_, err = m.store.Txn(txnCtx, []kv.Comparison{kv.ModifiedAt(pair.Key, pair.ModRevision)}, kv.Delete(pair.Key))
-	if err != nil && !errors.Is(err, kv.ErrConflict) { // another broker was as quick
+	if err != nil && !errors.Is(err, kv.ErrConflict) { // another broker was as fast
 		return fmt.Errorf("%w: delete tier pointer: %w", ErrUnavailable, err)
 	}
 	m.o.Logger.Info("remote tier of a deleted topic is removed", slog.String("topic_id", id.String()), slog.Int("partition", int(number)))
 	return nil
 }
 
-// deleteNamed deletes what the manifest names, which does not depend on how
-// fresh the object store's listings are, and returns true if that was tried with all of
-// it. A manifest that cannot be read leaves it all to the listing. Nothing that this build does
-// not know well enough is deleted.
+// deleteNamed deletes what the manifest names, which does not depend on how current the object
+// store's listings are. all is true once everything was tried. If the manifest cannot be read,
+// everything is left to the listing. Nothing that this build does not know well enough is deleted.
 func (m *Manager) deleteNamed(ctx context.Context, prefix string, ptr *format.Pointer) (all bool, err error) {
 	if ptr.Manifest == "" {
 		return true, nil
@@ -170,7 +168,8 @@ func (m *Manager) deleteNamed(ctx context.Context, prefix string, ptr *format.Po
 	if err != nil {
 		return true, nil //nolint:nilerr // damaged: what is left is found by listing
 	}
-	r := m.objects.removal(prefix, func(string, error) {}) // what a damaged page named is found by listing
+	// What a damaged page named is found by the listing.
+	r := m.objects.removal(prefix, func(string, error) {})
 	trash := doomedEntries(current.Recent, current.Pages)
 	for i := range current.Trash {
 		trash = append(trash, doomedTrash(&current.Trash[i]))
@@ -182,7 +181,7 @@ func (m *Manager) deleteNamed(ctx context.Context, prefix string, ptr *format.Po
 	return r.away == nil && ctx.Err() == nil, firstOf(errs)
 }
 
-// deleteListed deletes all objects under the prefix but one, as many as it can.
+// deleteListed deletes all objects under the prefix except one, as many as it can.
 func (m *Manager) deleteListed(ctx context.Context, prefix, except string) error {
 	var keys []string
 	var failed error
@@ -208,14 +207,13 @@ func (m *Manager) deleteListed(ctx context.Context, prefix, except string) error
 	return failed
 }
 
-// cleaning is about partitions of deleted topics, by their keys in the metadata store: when
-// those are looked at again that could not be cleaned, and of which it was tried to
-// delete all that their manifests name.
+// cleaning is the state of the cleanup of deleted topics. Its maps are by the partitions' keys in
+// the metadata store.
 type cleaning struct {
 	mu struct {
 		sync.Mutex
-		failed map[string]*failure
-		tried  map[string]bool
+		failed map[string]*failure // when to retry a partition that could not be cleaned
+		tried  map[string]bool     // everything that the manifest names was tried
 	}
 }
 
@@ -248,7 +246,7 @@ func (c *cleaning) ended(ctx context.Context, key string, err error, now time.Ti
 	refuse(ctx, &c.mu.failed, key, err, now, first)
 }
 
-// keep forgets all but the keys that are there still.
+// keep forgets all keys except those that still exist.
 func (c *cleaning) keep(pairs []kv.Pair) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,7 +261,7 @@ func (c *cleaning) keep(pairs []kv.Pair) {
 	maps.DeleteFunc(c.mu.tried, func(key string, _ bool) bool { return !there[key] })
 }
 
-// since is when the first of them failed; zero: none has.
+// since returns when the first of them failed, zero if none has.
 func (c *cleaning) since() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

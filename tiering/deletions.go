@@ -16,43 +16,44 @@ import (
 const (
 	// maxDeletesPerUnit bounds how many objects of the trash a unit of work takes.
 	maxDeletesPerUnit = deleteBatch
-	// refusedMax is the longest that an object which cannot be deleted is left alone: it
-	// costs some memory and a place on the list, and nobody waits for it.
+	// refusedMax is the longest pause before an object that cannot be deleted is tried again: it
+	// costs some memory and an entry in the list, and nothing waits for it.
 	refusedMax = time.Hour
 )
 
-// deletions is what is known of a partition's trash, beside what the manifest and its trash
-// pages list. The worker of the delete lane deletes it, and the one that writes manifests
-// leaves out what is gone. The zero value is one that knows nothing: after a crash all is
-// deleted again.
+// deletions is what is known of a partition's trash, beyond what the manifest and its trash pages
+// list. The worker of the delete lane deletes the trash, and the worker that writes manifests
+// leaves out what is gone. The zero value knows nothing: after a crash all trash is deleted again.
 //
-// It needs no claim: what a committed manifest lists, no later one names.
+// It needs no claim: no later manifest names what a committed manifest lists as trash.
 type deletions struct {
 	mu struct {
 		sync.Mutex
-		manifest progress             // with what the manifest lists itself
-		pages    map[string]*progress // with the trash pages that it names, by their names
-		emptied  map[string]bool      // trash pages of which all is gone
-		orphans  map[string]*failure  // what the last sweep could not remove, by their keys
-		// unread says that a page was deleted which did not say any more what it named.
+		manifest progress             // of the trash that the manifest lists itself
+		pages    map[string]*progress // of the trash pages that it names, by their names
+		emptied  map[string]bool      // trash pages whose trash is all gone
+		orphans  map[string]*failure  // what the last sweep could not delete, by their keys
+		// unread says that a page was deleted that could not be read, so it is not known
+		// what it named.
 		unread bool
 	}
 }
 
 // progress is how far the trash of one list has been deleted.
 type progress struct {
-	gone    names               // deleted, and listed still
+	gone    names               // deleted, but still listed
 	refused map[string]*failure // could not be deleted
-	// notBefore is when to look at a trash page again; zero: now.
+	// notBefore is when to read a trash page again; zero: now.
 	notBefore time.Time
 }
 
-// names are a set of some. There are thousands of sets of one, and a map takes ten times as much.
+// names is a set of names. There are thousands of sets with a single name, for which a map would
+// take ten times as much memory.
 type names []string
 
 func (n names) has(name string) bool { return slices.Contains(n, name) }
 
-// with is the set with one more.
+// with returns the set with one more name.
 func (n names) with(name string) names {
 	if n.has(name) {
 		return n
@@ -60,7 +61,7 @@ func (n names) with(name string) names {
 	return append(n, name)
 }
 
-// set is the same as a map.
+// set returns the names as a map.
 func (n names) set() map[string]bool {
 	set := make(map[string]bool, len(n))
 	for _, name := range n {
@@ -69,8 +70,8 @@ func (n names) set() map[string]bool {
 	return set
 }
 
-// ofLocked is the progress with the manifest's own trash, whose list is "", or with that of a
-// trash page.
+// ofLocked returns the progress with the manifest's own trash, whose list is "", or with that
+// of a trash page.
 func (d *deletions) ofLocked(list string) *progress {
 	if list == "" {
 		return &d.mu.manifest
@@ -81,29 +82,29 @@ func (d *deletions) ofLocked(list string) *progress {
 	return d.mu.pages[list]
 }
 
-// done are the names of trash that the manifest lists and that is gone, and of trash pages of
-// which all is gone. The caller owns the maps.
+// done returns the names of listed trash that is gone, and of trash pages whose trash is all gone.
+// The caller owns the maps.
 func (d *deletions) done() (gone, emptied map[string]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.manifest.gone.set(), maps.Clone(d.mu.emptied)
 }
 
-// goneOf has what is gone of a list. The caller owns the map.
+// goneOf returns what is gone of a list. The caller owns the map.
 func (d *deletions) goneOf(list string) map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.ofLocked(list).gone.set()
 }
 
-// isEmptied returns true if all of a trash page is gone.
+// isEmptied reports whether all trash of a trash page is gone.
 func (d *deletions) isEmptied(page string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.emptied[page]
 }
 
-// doneCount is how many entries the next manifest leaves out.
+// doneCount returns how many trash entries the next manifest leaves out.
 func (d *deletions) doneCount(m *format.Manifest) int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,7 +117,7 @@ func (d *deletions) doneCount(m *format.Manifest) int64 {
 	return n
 }
 
-// adopted forgets what the manifest, which is the current one now, does not list.
+// adopted forgets what the new current manifest does not list.
 func (d *deletions) adopted(m *format.Manifest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -138,7 +139,7 @@ func (d *deletions) adopted(m *format.Manifest) {
 	}
 }
 
-// next is for how long nothing of the manifest's trash is due; negative: for ever.
+// next returns how long until some of the manifest's trash is due; negative: there is none.
 func (d *deletions) next(m *format.Manifest, now time.Time) time.Duration {
 	if pinned := time.UnixMilli(m.PinnedUntil()).Sub(now); pinned > 0 {
 		return pinned
@@ -166,7 +167,7 @@ func (d *deletions) next(m *format.Manifest, now time.Time) time.Duration {
 	return next
 }
 
-// dueAt is when an object may be deleted, and after a failure is to be tried again.
+// dueAt returns when an object may be deleted, or after a failure is to be tried again.
 func (p *progress) dueAt(name string, afterMs int64) time.Time {
 	at := time.UnixMilli(afterMs)
 	if f := p.refused[name]; f != nil {
@@ -175,7 +176,7 @@ func (p *progress) dueAt(name string, afterMs int64) time.Time {
 	return at
 }
 
-// latest is the later of two times.
+// latest returns the later of two times.
 func latest(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return b
@@ -183,7 +184,7 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// ended notes what became of an object that a list has, at a time.
+// ended records the result of deleting an object of a list.
 func (d *deletions) ended(ctx context.Context, list, name string, err error, now time.Time, first func() *failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -196,8 +197,8 @@ func (d *deletions) ended(ctx context.Context, list, name string, err error, now
 	refuse(ctx, &p.refused, name, err, now, first)
 }
 
-// looked notes that a trash page has been looked at: whether nothing of it is left, and if
-// something is, when to look again. What ended noted of the page itself is over.
+// looked records a look at a trash page: whether nothing of it is left, and otherwise when to look
+// again. It clears the failure of the page itself that ended has recorded.
 func (d *deletions) looked(page string, empty bool, again time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -211,7 +212,7 @@ func (d *deletions) looked(page string, empty bool, again time.Time) {
 	delete(p.refused, page)
 }
 
-// refuse notes that an object could not be deleted.
+// refuse records that an object could not be deleted.
 func refuse[K comparable](ctx context.Context, in *map[K]*failure, name K, err error, now time.Time, first func() *failure) {
 	f := (*in)[name]
 	if f == nil {
@@ -229,13 +230,13 @@ func put[K comparable, V any](m *map[K]V, key K, v V) {
 	(*m)[key] = v
 }
 
-// newRefusal is an object that could not be deleted at a time.
+// newRefusal returns a function that makes the first failure to delete an object, at a time.
 func (m *Manager) newRefusal(now time.Time) func() *failure {
 	return func() *failure { return &failure{attempts: m.newAttempts(refusedMax), since: now} }
 }
 
-// deleteListed does a unit of the delete lane's work: it deletes trash that is due, whatever
-// becomes of the others. That it is gone is noted in the manifest with its next version.
+// deleteListed does a unit of the delete lane's work: it deletes trash that is due. One object that
+// fails does not stop the others. The next version of the manifest leaves out what is gone.
 func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 	u := unit{p: p, now: p.m.o.Now()}
 	u.collect(ctx, p.manifest.Load())
@@ -255,9 +256,9 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 		switch {
 		case errs[i] == nil:
 			gone++
-		case ctx.Err() != nil || errors.Is(errs[i], errNotTried): // it says nothing of the object
+		case ctx.Err() != nil || errors.Is(errs[i], errNotTried): // says nothing about the object
 			continue
-		case !beyond(errs[i]): // what this build must not delete is no failure; people see it
+		case !beyond(errs[i]): // what this build must not delete is no failure, but is in Status
 			refused++
 			u.failed = firstOf([]error{u.failed, errs[i]})
 		}
@@ -269,7 +270,9 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 	u.failed = firstOf([]error{u.failed, r.away})
 	p.Stats.DeleteErrors.Add(int64(refused))
 	p.m.metrics.errors.WithLabelValues("delete").Add(float64(refused))
-	if u.failed != nil && gone == 0 && refused != 1 { // perhaps the store deletes nothing: the others come later
+	// Perhaps the store deletes nothing: then the others are tried later. One refusal is
+	// the object's own.
+	if u.failed != nil && gone == 0 && refused != 1 {
 		return false, fmt.Errorf("delete expired objects: %w", u.failed)
 	}
 	if u.failed != nil {
@@ -278,7 +281,7 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 	return gone > 0 && p.deletions.next(p.manifest.Load(), u.now) == 0, nil
 }
 
-// deleteStep is deleteListed as the delete lane runs it, and what follows from it.
+// deleteStep is deleteListed as the delete lane runs it, with the outcome for the scheduler.
 func (p *partition) deleteStep(ctx context.Context) (out outcome, err error) {
 	out.lane = laneDelete
 	if p.state() != StateActive {
@@ -294,8 +297,8 @@ func (p *partition) deleteStep(ctx context.Context) (out outcome, err error) {
 	return out, err
 }
 
-// noteUnread has the next sweep come at once: a page is gone that did not say any more
-// what it named, which is dead like itself.
+// noteUnread makes the next sweep due at once: a page is gone that could not be read. What it named
+// is expired like the page itself, and only a sweep can find it.
 func (d *deletions) noteUnread() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -311,7 +314,7 @@ func (d *deletions) takeUnread() bool {
 	return unread
 }
 
-// swept notes the orphans that a sweep could not remove.
+// swept records the orphans that a sweep could not delete.
 func (d *deletions) swept(refused map[string]*failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -323,8 +326,8 @@ func (d *deletions) swept(refused map[string]*failure) {
 	d.mu.orphans = refused
 }
 
-// overdue are the objects that could not be deleted: how many, and of the one that this
-// is so of for longest its name, or for an orphan its key, and the failure.
+// overdue returns the number of objects that could not be deleted. Of the one that has failed
+// longest it returns the name, or for an orphan the key, and the failure.
 func (d *deletions) overdue() (n int, object string, worst failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -344,7 +347,7 @@ func (d *deletions) overdue() (n int, object string, worst failure) {
 	return n, object, worst
 }
 
-// firstOf is the first error that there is.
+// firstOf returns the first error that is not nil.
 func firstOf(errs []error) error {
 	for _, err := range errs {
 		if err != nil {

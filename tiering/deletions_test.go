@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// TestUndeletableObjectStopsNoOther: one whose deletion the store denies. It is tried again ever more
-// rarely, people can see it, and it goes when it may.
+// TestUndeletableObjectStopsNoOther: the store denies the deletion of one object. It is retried
+// after longer and longer pauses, shows in the status, and is deleted once the store allows it.
 func TestUndeletableObjectStopsNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -59,8 +59,8 @@ func TestUndeletableObjectStopsNoOther(t *testing.T) {
 	})
 }
 
-// TestExpiredPageIsDamaged: it cannot say any more what it named. It goes, with all others, and what it
-// named is swept.
+// TestExpiredPageIsDamaged: nothing says any more what the page named. It is deleted like all
+// others, and what it named is swept.
 func TestExpiredPageIsDamaged(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -74,7 +74,7 @@ func TestExpiredPageIsDamaged(t *testing.T) {
 	}
 	b.mustDrain()
 	b.now.advance(2 * b.m.o.SweepGrace)
-	b.p.chores.nextSweep = b.now.now().Add(time.Hour) // it comes sooner
+	b.p.chores.nextSweep = b.now.now().Add(time.Hour) // the sweep comes sooner
 	b.mustDrain()
 	b.mustDrain()
 	if got := b.objectsButTrash(); len(got) != 2 {
@@ -83,8 +83,8 @@ func TestExpiredPageIsDamaged(t *testing.T) {
 	b.sweepAll()
 }
 
-// TestPageOfUndeletableSegments: what a page names is deleted as far as it can be, and the page stays
-// as long as something is left.
+// TestPageOfUndeletableSegments: what a page names is deleted as far as possible, and the page
+// stays while anything is left.
 func TestPageOfUndeletableSegments(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -119,7 +119,8 @@ func TestPageOfUndeletableSegments(t *testing.T) {
 	b.check()
 }
 
-// TestStoreThatDeletesNothingIsNotAskedForAll: after a batch of which nothing was deleted the rest waits.
+// TestStoreThatDeletesNothingIsNotAskedForAll: after a batch of which nothing was deleted,
+// the rest waits.
 func TestStoreThatDeletesNothingIsNotAskedForAll(t *testing.T) {
 	w := newWorld(t)
 	b := w.start(newFakeLog(t), 1)
@@ -138,7 +139,8 @@ func TestStoreThatDeletesNothingIsNotAskedForAll(t *testing.T) {
 	}
 }
 
-// TestBatchIsOneRequest, and what became of each object is at its place, whatever its neighbors met.
+// TestBatchIsOneRequest checks that a batch is one request, and that each object's result is at its
+// index, whatever the results of the others are.
 func TestBatchIsOneRequest(t *testing.T) {
 	w := newWorld(t)
 	b := w.start(newFakeLog(t), 1)
@@ -166,7 +168,7 @@ func TestBatchIsOneRequest(t *testing.T) {
 	}
 }
 
-// TestSweepBelowADeadPage: an orphan in a range whose page is gone, below one that lives.
+// TestSweepBelowADeadPage: an orphan is in a range whose page is deleted, below one that exists.
 func TestSweepBelowADeadPage(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -177,7 +179,7 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	if b.p.all().Pages[0].Level == 0 {
 		t.Fatal("there is no page of pages")
 	}
-	if err := log.AdvanceStartOffset(9); err != nil { // the first two pages of segments are dead
+	if err := log.AdvanceStartOffset(9); err != nil { // the first two pages of segments expire
 		t.Fatal(err)
 	}
 	b.mustDrain()
@@ -191,9 +193,9 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	for _, name := range orphans {
 		w.put(b.p.prefix + name)
 	}
-	fresh := w.start(log, 6) // that has no page in its cache
+	fresh := w.start(log, 6) // with no page in its cache
 	fresh.mustAttach()
-	fresh.mustDrain() // it does not know that the pages are gone
+	fresh.mustDrain() // it does not know that the pages are deleted
 	fresh.now.advance(3 * time.Hour)
 	fresh.p.chores.nextSweep = time.Time{}
 	fresh.mustDrain()
@@ -208,7 +210,8 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	fresh.check()
 }
 
-// TestSweepSparesWhatAnExpiredPageNames: it goes with the page, after the grace that readers have.
+// TestSweepSparesWhatAnExpiredPageNames: that is deleted with the page, after the readers' grace
+// period.
 func TestSweepSparesWhatAnExpiredPageNames(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -231,7 +234,7 @@ func TestSweepSparesWhatAnExpiredPageNames(t *testing.T) {
 	b.sweepAll()
 }
 
-// TestUndeletableOrphanStopsNoOther, nor the next sweep.
+// TestUndeletableOrphanStopsNoOther checks that it does not stop the next sweep either.
 func TestUndeletableOrphanStopsNoOther(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -260,7 +263,8 @@ func TestUndeletableOrphanStopsNoOther(t *testing.T) {
 	}
 }
 
-// TestNothingIsSweptBesideAGap: a log that does not continue the tier is a reason to doubt the manifest.
+// TestNothingIsSweptBesideAGap: a log that does not continue the tier is a reason to doubt the
+// manifest.
 func TestNothingIsSweptBesideAGap(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -281,8 +285,8 @@ func TestNothingIsSweptBesideAGap(t *testing.T) {
 	}
 }
 
-// TestDeletedTopicWaitsForUploads: one that began before the topic was deleted may end as late as the
-// time for it allows.
+// TestDeletedTopicWaitsForUploads: an upload that began before the topic was deleted may end as
+// late as its timeout allows.
 func TestDeletedTopicWaitsForUploads(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -312,8 +316,8 @@ func TestDeletedTopicWaitsForUploads(t *testing.T) {
 	}
 }
 
-// TestUndeletableObjectOfADeletedTopic stops no other object and no other partition, and is tried again
-// ever more rarely.
+// TestUndeletableObjectOfADeletedTopic checks that one object stops no other and no other
+// partition, and is retried after longer and longer pauses.
 func TestUndeletableObjectOfADeletedTopic(t *testing.T) {
 	w := newWorld(t)
 	brokers := map[int32]*broker{}

@@ -11,18 +11,19 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// descriptions is what the controller knows of the topics in the bucket's catalogue. It reads a topic
-// once in its term, and writes it when it changes: what does not change costs no request. The zero
-// value knows nothing.
+// descriptions is what the controller knows of the topics in the bucket's catalogue. It reads a
+// topic once in its term, and writes it when it changes: an unchanged topic costs no request. The
+// zero value knows nothing.
 type descriptions struct {
-	listed map[metadata.TopicID]int64         // the newest revisions as the term began; nil: not known
-	known  map[metadata.TopicID]*format.Topic // as read, or written last
+	listed map[metadata.TopicID]int64         // newest revisions as the term began; nil: not read
+	known  map[metadata.TopicID]*format.Topic // as read, or as last written
 	failed map[metadata.TopicID]*failure
 }
 
 // describeTopics brings the catalogue up to date: it describes the topics that have a tier pointer.
-// It is not in the way of uploads, which come a moment earlier. A topic that fails keeps no other
-// from it, and is left alone for longer each time; a store that is away ends the round.
+// Uploads do not wait for it, so a description follows a moment after the first of them. A topic
+// that fails delays no other, and is retried after longer and longer pauses. If the store is
+// unreachable the round ends.
 func (m *Manager) describeTopics(ctx context.Context, image *metadata.Image) error {
 	pairs, _, err := m.pointers(ctx, metadata.TierPrefix)
 	if err != nil || image.Incomplete() {
@@ -65,7 +66,7 @@ func (m *Manager) describeTopics(ctx context.Context, image *metadata.Image) err
 	return errors.Join(failed...)
 }
 
-// describedBy is a topic as of an image; false: the image has no such topic.
+// describedBy returns a topic as of an image. It returns false if the image has no such topic.
 func describedBy(image *metadata.Image, clusterID string, id metadata.TopicID) (*format.Topic, bool) {
 	t, ok := image.TopicByID(id)
 	if !ok || len(t.Partitions) == 0 {
@@ -84,7 +85,7 @@ func (m *Manager) describe(ctx context.Context, d *descriptions, want *format.To
 	have := d.known[id]
 	if newest, listed := d.listed[id]; have == nil && listed {
 		read, err := catalogue.ReadTopic(ctx, m.o.Bucket, m.o.Prefix, id, newest)
-		if err != nil && !errors.Is(err, ErrCorrupt) { // what is damaged is written again
+		if err != nil && !errors.Is(err, ErrCorrupt) { // a damaged description is written again
 			return err
 		}
 		if have = read; have == nil {
@@ -104,7 +105,7 @@ func (m *Manager) describe(ctx context.Context, d *descriptions, want *format.To
 	if want.Revision <= have.Revision {
 		return fmt.Errorf("the bucket describes it as of revision %d of the metadata, which are at %d", have.Revision, want.Revision)
 	}
-	next := *have // with what this build does not know
+	next := *have // keeps the members that this build does not know
 	next.ClusterID, next.TopicID, next.Revision, next.Name, next.CreatedMs = want.ClusterID, id, want.Revision, want.Name, want.CreatedMs
 	next.Partitions, next.ReplicationFactor, next.Configs, next.DeletedMs = want.Partitions, want.ReplicationFactor, want.Configs, 0
 	writing, cancel := context.WithTimeout(ctx, 2*m.o.RequestTimeout)
@@ -116,7 +117,7 @@ func (m *Manager) describe(ctx context.Context, d *descriptions, want *format.To
 	return nil
 }
 
-// sameTopic compares all but the revision.
+// sameTopic compares everything but the revision.
 func sameTopic(a, b *format.Topic) bool {
 	return a.TopicID == b.TopicID && a.ClusterID == b.ClusterID && a.Name == b.Name && a.Partitions == b.Partitions &&
 		a.ReplicationFactor == b.ReplicationFactor && a.CreatedMs == b.CreatedMs && a.DeletedMs == b.DeletedMs && maps.Equal(a.Configs, b.Configs)

@@ -6,20 +6,21 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// DiskCache keeps chunks on a local disk, for a time when memory has not got them any more:
-// diskcache.Cache is one. It never has its callers wait for a disk that is slow, full or broken.
+// DiskCache keeps chunks on a local disk after memory has evicted them: diskcache.Cache is one. Its
+// callers never wait for a disk that is slow, full or broken.
 type DiskCache interface {
-	// Get returns the content of a block, in memory that is the caller's; nil: it has not got it.
+	// Get returns the content of a block, in memory that the caller owns, or nil if the cache
+	// does not have it.
 	Get(ctx context.Context, object string, at int64, size int, crc32c uint32) []byte
-	// Fetched says that a block was read from the object store, for which Put's word holds. It is kept
-	// if it is likely to be used again.
+	// Fetched records that a block was read from the object store. It is kept if it is likely to be
+	// used again. Like Put, it does not wait, and the content must not change afterwards.
 	Fetched(object string, at int64, content []byte)
-	// Put has a block kept that is likely to be used again. It does not wait, and may forget it. The
-	// content is not changed by anybody.
+	// Put keeps a block that is likely to be used again. It does not wait, and may drop the block.
+	// The content must not change afterwards.
 	Put(object string, at int64, content []byte)
 }
 
-// fromDisk is a chunk that the disk cache has; nil: it has not.
+// fromDisk returns a chunk from the disk cache, nil if it does not have the chunk.
 func (m *Manager) fromDisk(ctx context.Context, key chunkKey, c *format.Chunk) []byte {
 	if m.o.Disk == nil {
 		return nil
@@ -27,14 +28,14 @@ func (m *Manager) fromDisk(ctx context.Context, key chunkKey, c *format.Chunk) [
 	return m.o.Disk.Get(ctx, key.object, key.at, c.StoredBytes, c.CRC32C)
 }
 
-// fetched tells the disk cache of a chunk that was read from the object store; nil: it could not be.
+// fetched informs the disk cache of a chunk that was read from the object store, unless it is nil.
 func (m *Manager) fetched(key chunkKey, content []byte) {
 	if m.o.Disk != nil && content != nil {
 		m.o.Disk.Fetched(key.object, key.at, content)
 	}
 }
 
-// toDisk has the disk cache keep a chunk that is used again.
+// toDisk lets the disk cache keep a chunk that was used again.
 func (m *Manager) toDisk(key chunkKey, content []byte) {
 	if m.o.Disk != nil {
 		m.o.Disk.Put(key.object, key.at, content)

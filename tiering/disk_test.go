@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// What one group reads again and again is on disk after a restart, although others have replayed what
-// is larger than the disk cache; and what they have replayed is not.
+// What one group reads again and again is on disk after a restart, although others have replayed
+// more than the disk cache holds. What they have replayed is not.
 func TestDiskCacheKeepsWhatIsReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const each = 16 * testChunk // of a segment

@@ -15,14 +15,13 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// fakeLog is a localLog in memory: closed segments with Kafka's indexes, and
-// whatever was appended last as the active one. It keeps every batch for ever,
-// so that tests can compare.
+// fakeLog is a localLog in memory: closed segments with Kafka's indexes, and an active segment with
+// what was appended last. It keeps every batch forever, so that tests can compare.
 type fakeLog struct {
 	t *testing.T
 
 	mu sync.Mutex
-	// onRemoteEnd is called before the log takes a new remote end.
+	// onRemoteEnd is called before the log gets a new remote end.
 	onRemoteEnd func(offset int64)
 	start, end  int64
 	remoteEnd   int64
@@ -31,15 +30,15 @@ type fakeLog struct {
 	batches     []record.Batch
 	opened      int
 	aborted     []storage.AbortedTxn // of the whole log; set before the segments are closed
-	noSnapshots bool                 // of the producers
+	noSnapshots bool                 // segments have no producer snapshot
 }
 
 type fakeSegment struct {
 	base, end, maxTimestamp int64
-	log, index, timeIndex   []byte // Kafka's indexes are not looked at, only kept
+	log, index, timeIndex   []byte // Kafka's indexes are only stored, never read
 	epochs                  []storage.EpochEntry
 	aborted                 []storage.AbortedTxn
-	closedAt                time.Time // and all its records appended
+	closedAt                time.Time // and all its records were appended
 }
 
 func newFakeLog(t *testing.T) *fakeLog {
@@ -143,14 +142,14 @@ func (l *fakeLog) AdvanceStartOffset(offset int64) error {
 	return nil
 }
 
-// restarted is the same log after a restart: what is not on disk is forgotten.
+// restarted returns the same log after a restart: what is not on disk is lost.
 func (l *fakeLog) restarted() *fakeLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return &fakeLog{t: l.t, start: l.start, localStart: l.localStart, end: l.end, remoteEnd: -1, segments: l.segments, batches: l.batches, aborted: l.aborted}
 }
 
-// segmentSpec says what a closed segment is made of.
+// segmentSpec describes the content of a closed segment.
 type segmentSpec struct {
 	batches, records, valueBytes int
 	epoch                        int32
@@ -221,7 +220,7 @@ func (l *fakeLog) addSegmentLocked(batches []record.Batch) {
 	l.segments = append(l.segments, s)
 }
 
-// encodeAborted is a .txnindex file.
+// encodeAborted returns the content of a .txnindex file.
 func encodeAborted(txns []storage.AbortedTxn) []byte {
 	var b []byte
 	for _, t := range txns {
@@ -253,7 +252,7 @@ func (l *fakeLog) resegment(n int) {
 	}
 }
 
-// want is all batches from the one that holds offset up to end.
+// want returns all batches from the one that contains offset up to end.
 func (l *fakeLog) want(offset, end int64) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()

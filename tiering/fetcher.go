@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	// maxFetchQueue bounds the reads that wait for their turn, those that a reader waits for and the
-	// others each. Beyond it readers are told to come again, which costs less than an answer that
-	// comes too late.
+	// maxFetchQueue bounds the reads in each of the two queues: those that a reader waits for, and
+	// the others. Further readers have to retry, which costs less than an answer that is too late.
 	maxFetchQueue = 1024
 	// maxBudgets bounds the clients whose budget is remembered.
 	maxBudgets = 4096
@@ -24,39 +23,39 @@ const (
 // fetch is a read of the object store that waits for its turn.
 type fetch struct {
 	client string
-	wanted bool  // a reader waits for it: it comes before those that none waits for
-	bytes  int64 // that it will move, as far as is known
+	wanted bool  // a reader waits for it: it goes before those for which none waits
+	bytes  int64 // that it is expected to move
 	// do is called by a worker, and returns how many bytes it moved. drop is called in its place if
-	// the fetcher ends before. One of the two is called, once, without any lock.
+	// the fetcher ends before. Exactly one of the two is called, once, without any lock.
 	do   func(ctx context.Context) (moved int64)
 	drop func(err error)
 
-	place *list.Element // in the queue of its client; nil: it is in none
+	place *list.Element // in the queue of its client; nil: not queued
 }
 
 // fetcher runs reads of the object store, a bounded number at a time and apart from uploads. There
-// is one for readers, and one for the work that no reader waits for, so that neither waits for the
-// other. Its workers, not the readers, run them: a reader that goes away leaves a read that others
-// may wait for, and every goroutine has an owner.
+// is one for readers, and one for work that no reader waits for, so that neither waits for the
+// other. Its workers run the reads, not the readers: a reader that leaves does not end a read that
+// others may wait for, and every goroutine has an owner.
 type fetcher struct {
 	timeout time.Duration
 	length  prometheus.Gauge
 	wake    chan struct{} // capacity 1
-	rate    int64         // bytes a second of each client; 0: unlimited
+	rate    int64         // bytes a second of each client; 0: no limit
 
 	mu struct {
 		sync.Mutex
 		closed        bool
 		wanted, ahead turns
-		running       int // of those that no reader waits for
-		most          int // that may run: some workers are free for readers at any time
+		running       int // reads in progress that no reader waits for
+		most          int // limit of running: some workers always remain for readers
 		total         *budget
-		budgets       map[string]*budget // by client; empty without a rate
+		budgets       map[string]*budget // by client; empty if rate is 0
 	}
 }
 
-// newFetcher makes one whose reads move so many bytes a second, of all clients together and of each;
-// 0: without a limit.
+// newFetcher returns a fetcher whose reads move at most total bytes a second together, and
+// perClient for each client; 0: no limit.
 func newFetcher(timeout time.Duration, length prometheus.Gauge, total, perClient int64) *fetcher {
 	f := &fetcher{timeout: timeout, length: length, wake: make(chan struct{}, 1), rate: perClient}
 	f.mu.total = newBudget(total)
@@ -64,8 +63,8 @@ func newFetcher(timeout time.Duration, length prometheus.Gauge, total, perClient
 	return f
 }
 
-// submit queues a read. It fails when too many are queued, and when the fetcher has ended: neither do
-// nor drop is called then.
+// submit queues a read. It fails when too many are queued, and when the fetcher has ended: then
+// neither do nor drop is called.
 func (f *fetcher) submit(x *fetch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,7 +79,7 @@ func (f *fetcher) submit(x *fetch) error {
 	return nil
 }
 
-// hurry queues a read that was removed from another queue, however many are queued here.
+// hurry queues a read that was removed from another queue, even if the queue is full.
 func (f *fetcher) hurry(x *fetch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,7 +103,7 @@ func (f *fetcher) queueLocked(x *fetch) *turns {
 	return &f.mu.ahead
 }
 
-// remove takes a read out of the queue. It returns false if a worker has it by now, or had it.
+// remove removes a read from the queue. It returns false if a worker has it, or had it.
 func (f *fetcher) remove(x *fetch) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,8 +115,8 @@ func (f *fetcher) remove(x *fetch) bool {
 	return true
 }
 
-// take is the next read. Without one it is nil, and wait says how long a worker may sleep, unless it
-// is woken; negative: until then.
+// take returns the next read. If there is none, it returns nil and how long a worker may sleep
+// unless it is woken; negative: until it is woken.
 func (f *fetcher) take(now time.Time) (x *fetch, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -146,6 +145,7 @@ func (f *fetcher) take(now time.Time) (x *fetch, wait time.Duration) {
 	return x, 0
 }
 
+// payLocked charges bytes to the total and to the client; a negative number gives bytes back.
 func (f *fetcher) payLocked(client string, now time.Time, bytes int64) {
 	f.mu.total.take(now, bytes)
 	if f.rate <= 0 {
@@ -160,7 +160,8 @@ func (f *fetcher) payLocked(client string, now time.Time, bytes int64) {
 	b.take(now, bytes)
 }
 
-// forgetLocked drops the budgets of clients that have paid for all they took, when there are many.
+// forgetLocked drops the budgets of clients that have paid for all they took, once there
+// are many budgets.
 func (f *fetcher) forgetLocked(now time.Time) {
 	if len(f.mu.budgets) < maxBudgets {
 		return
@@ -172,9 +173,10 @@ func (f *fetcher) forgetLocked(now time.Time) {
 	}
 }
 
-// run works until ctx ends, and drops what is queued then.
+// run works until ctx ends, and then drops what is queued.
 func (f *fetcher) run(ctx context.Context, workers int) {
 	f.mu.Lock()
+	// A fifth of the workers, at least one, is kept for readers. One may read ahead in any case.
 	f.mu.most = max(1, workers-max(1, workers/5))
 	f.mu.Unlock()
 	var wg sync.WaitGroup
@@ -215,7 +217,7 @@ func (f *fetcher) work(ctx context.Context) {
 	}
 }
 
-// do gives the read its own deadline: nobody who waits for it may shorten it.
+// do gives the read a deadline of its own, which no waiter can shorten.
 func (f *fetcher) do(ctx context.Context, x *fetch) {
 	timed, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Clients take turns by bytes: one with large reads gets as many as one with small ones, which are more
-// reads, and one that comes late has its turn in the next round.
+// Clients take turns by bytes. A client with large reads gets as many bytes as one with small
+// reads, which does more reads. A client that arrives late has its turn in the next round.
 func TestTurnsGoByBytes(t *testing.T) {
 	var queue turns
 	none := func(string) time.Duration { return 0 }
@@ -50,7 +50,7 @@ func TestTurnsGoByBytes(t *testing.T) {
 	}
 }
 
-// A client that has used up its budget is passed over, and is served when it has paid.
+// A client that has used up its budget is skipped, and is served once it is paid back.
 func TestTurnsWaitForBudgets(t *testing.T) {
 	var queue turns
 	wait := map[string]time.Duration{"a": time.Second, "b": time.Minute}
@@ -70,8 +70,8 @@ func TestTurnsWaitForBudgets(t *testing.T) {
 	}
 }
 
-// Reads ahead never have all workers; what a reader waits for comes before them, and what is queued when
-// the fetcher ends is told so.
+// Reads ahead never have all workers, and a read that a reader waits for goes before them. What is
+// queued when the fetcher ends gets an error.
 func TestReadersComeBeforeReadsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFetcher(time.Minute, newMetrics(nil).fetchQueue, 0, 0)

@@ -12,9 +12,9 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// Follow takes the partition in as one that another broker leads: its remote
-// tier can be read, and nothing of it is changed. It costs nothing until
-// somebody reads. A partition that is attached already is detached first.
+// Follow adds a partition that another broker leads: its remote tier can be read, and is not
+// changed. It costs nothing until a reader arrives. A partition that is already attached is
+// detached first.
 func (m *Manager) Follow(ctx context.Context, p Partition) {
 	f := m.newPartition(p, storageLog{p.Log})
 	f.follower = newFollower()
@@ -24,7 +24,7 @@ func (m *Manager) Follow(ctx context.Context, p Partition) {
 
 // follower is what a partition that is only read knows of its manifest.
 type follower struct {
-	loading chan struct{}            // has a token: who takes it loads the manifest
+	loading chan struct{}            // one token: the goroutine that takes it loads the manifest
 	last    atomic.Pointer[followed] // nil: none was loaded
 }
 
@@ -34,41 +34,41 @@ func newFollower() *follower {
 	return f
 }
 
-// followed is a manifest, and when the pointer named it.
+// followed is a manifest, with the time at which the pointer named it.
 type followed struct {
 	manifest *format.Manifest
 	at       time.Time
 }
 
-// serves returns true if the manifest, which may be none, has the offset, and is young
-// enough for all that it names to be there still.
+// serves reports whether the manifest, which may be nil, has the offset, and is young enough that
+// everything it names still exists.
 func (f *followed) serves(offset int64, now time.Time, deleteDelay time.Duration) bool {
 	return f != nil && offset < f.manifest.EndOffset && now.Sub(f.at) < deleteDelay/2
 }
 
-// inherit takes over what the broker knew of the partition when it did not lead it: as
-// long as that is young, it reads by it before its own manifest is loaded.
+// inherit takes over what the broker knew of the partition before it led it. While that is young,
+// readers use it until the leader's own manifest is loaded.
 func (p *partition) inherit(old *partition) {
 	if old != nil && old.follower != nil && p.follower == nil && old.TopicID == p.TopicID {
 		p.inherited = old.follower.last.Load()
 	}
 }
 
-// followed returns a manifest that is young enough for all that it names to be
-// there still, loading the current one if need be; with fresh set, in any case.
-// One that ends before offset is loaded again too: the leader has more by now.
+// followed returns a manifest that is young enough that everything it names still exists. It loads
+// the current one if necessary, or in any case if fresh is set. A manifest that ends before offset
+// is loaded again too: the leader may have more by now.
 func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*format.Manifest, error) {
 	token, ok := stepped.Receive(ctx, -1, p.follower.loading)
 	if !ok {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 	defer func() { p.follower.loading <- token }()
-	now := p.m.o.Now() // of before the pointer is read
+	now := p.m.o.Now() // the time before the pointer is read
 	if last := p.follower.last.Load(); !fresh && last.serves(offset, now, p.m.o.DeleteDelay) {
 		return last.manifest, nil
 	}
 	if known := p.lastErr(); needsAttention(known) && !p.due(workAttach) {
-		return nil, known // readers that ask again at once cost no requests
+		return nil, known // readers that retry at once cost no requests
 	}
 	next, err := p.loadFollowed(ctx, p.manifest.Load())
 	_ = p.note(ctx, workAttach, err)
@@ -94,9 +94,9 @@ func (p *partition) loadFollowed(ctx context.Context, current *format.Manifest) 
 	return p.loadManifest(ctx, objectOf(ptr))
 }
 
-// LatestState is what the remote tier knows of the partition's log up to its
-// end: from there a follower can go on without the records before it. It is
-// read anew, and is ErrUnavailable when nothing is in the tier.
+// LatestState returns what the remote tier knows of the partition's log up to its end: from there a
+// follower can continue without the records before it. The manifest is loaded again. It returns
+// ErrUnavailable if the tier is empty, or this broker leads the partition.
 func (m *Manager) LatestState(ctx context.Context, tp metadata.TopicPartition) (storage.RemoteState, error) {
 	state, err := m.latestState(ctx, tp)
 	if err != nil {
@@ -141,8 +141,8 @@ func (p *partition) lastSegment(ctx context.Context, m *format.Manifest) (*segme
 	return p.open(ctx, s)
 }
 
-// state is that of the log at the segment's end. Without a producer snapshot it is not known: a log
-// that went on without the producers would take records twice.
+// state returns the state of the log at the segment's end. It fails without a producer snapshot: a
+// log that continued without the producers would accept records twice.
 func (r *segmentReader) state(ctx context.Context) (storage.RemoteState, error) {
 	if end := r.index.Description.EndOffset; end != r.s.EndOffset {
 		return storage.RemoteState{}, fmt.Errorf("%w: %s ends at offset %d, the tier at %d", ErrUnavailable, r.key, end, r.s.EndOffset)
@@ -162,8 +162,8 @@ func (r *segmentReader) state(ctx context.Context) (storage.RemoteState, error) 
 	return storage.RemoteState{EndOffset: r.s.EndOffset, Epochs: epochs, Producers: producers}, nil
 }
 
-// leaderEpochs are those of the history up to the segment's end, as the log had it that was
-// uploaded. Of an object that does not say they are those of its entry.
+// leaderEpochs returns those of the history up to the segment's end, as the log that was uploaded
+// had it. If the object does not have them, they are those of its entry.
 func (r *segmentReader) leaderEpochs(ctx context.Context) ([]storage.EpochEntry, error) {
 	epochs := r.s.Epochs
 	if part, ok := r.index.Part(format.PartEpochs); ok {

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// follow is a broker that follows the partition, with a log of its own.
+// follow returns a broker that follows the partition, with a log of its own.
 func (w *world) follow(log *fakeLog) *broker {
 	w.t.Helper()
 	b := w.start(log, 1)
@@ -24,7 +24,7 @@ func (w *world) follow(log *fakeLog) *broker {
 	return b
 }
 
-// TestFollowerReadsWhatTheLeaderUploads: at once, and what comes and goes later.
+// TestFollowerReadsWhatTheLeaderUploads: at once, also what is uploaded and what expires later.
 func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -67,7 +67,8 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	}
 }
 
-// TestFollowerReadsByAManifestThatHasBeenReplaced: an object that went early is not the end.
+// TestFollowerReadsByAManifestThatHasBeenReplaced: a missing object makes the follower load the
+// newer manifest.
 func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -90,7 +91,7 @@ func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	}
 }
 
-// TestFollowerChangesNothing counts what it writes.
+// TestFollowerChangesNothing counts the follower's writes.
 func TestFollowerChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -153,7 +154,7 @@ func TestLatestState(t *testing.T) {
 	if got, err := follower.m.LatestState(t.Context(), w.tp); err != nil || got.StartOffset != log.segments[1].base+1 {
 		t.Errorf("log start %d, %v", got.StartOffset, err)
 	}
-	// Producers that are not known are not none.
+	// Unknown producers must not pass for no producers.
 	log.noSnapshots = true
 	fill(log, 1)
 	leader.mustDrain()
@@ -176,7 +177,8 @@ func TestLatestState(t *testing.T) {
 	}
 }
 
-// TestFollowerLooksUpTimesUpToItsLocalLog: a manifest that ends before the local log begins is not believed.
+// TestFollowerLooksUpTimesUpToItsLocalLog: a manifest that ends before the local log begins
+// is loaded again.
 func TestFollowerLooksUpTimesUpToItsLocalLog(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

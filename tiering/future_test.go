@@ -59,7 +59,7 @@ func (w *world) byNewerBroker(manifest, pointer func(v map[string]any)) {
 	}
 }
 
-// changed is JSON with a change.
+// changed returns JSON with a change.
 func (w *world) changed(body []byte, change func(v map[string]any)) []byte {
 	w.t.Helper()
 	v := w.decoded(body)
@@ -91,8 +91,8 @@ func entries(v map[string]any, f func(list string, entry map[string]any)) {
 	}
 }
 
-// An older broker that takes a partition over adds segments, seals pages and pages
-// of pages, and drops no field of a newer one.
+// An older broker that takes over a partition adds segments, and seals pages and pages of pages. It
+// drops no field of a newer broker.
 func TestOlderBrokerKeepsWhatANewerOneHasStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -131,7 +131,7 @@ func TestOlderBrokerKeepsWhatANewerOneHasStored(t *testing.T) {
 	}
 	w.checkPointer("after uploads")
 
-	// Nor does one that fences a swap whose reply was lost, or cleans up.
+	// Neither does a broker that fences a swap whose answer was lost, or cleans up.
 	fill(b.log, 1)
 	b.m.store = &lateStore{Store: w.store}
 	if err := b.drain(); !errors.Is(err, errLost) {
@@ -147,7 +147,8 @@ func TestOlderBrokerKeepsWhatANewerOneHasStored(t *testing.T) {
 	w.checkPointer("after the topic was deleted")
 }
 
-// kept sorts the entries that had the field: it goes through the manifest and all that it names.
+// kept returns which of the marked entries still have the field, and which do not. It goes through
+// the manifest and everything that it names.
 func (w *world) kept(marked map[string]bool) (kept map[string]bool, lost []string) {
 	kept = map[string]bool{}
 	documents := []string{w.committed().Name()}
@@ -243,7 +244,8 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 				t.Error("it commits")
 			}
 
-			// A newer build that leads the partition goes on, and is read.
+			// A newer build that leads the partition commits, and this broker reads what it
+			// commits.
 			w.byNewerBroker(change.manifest, change.pointer)
 			_, revision = w.pointer()
 			objects, name = w.objects(), w.committed().Name()
@@ -251,7 +253,7 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 			if got := b.p.all().Name(); got != name {
 				t.Errorf("it reads by %s, committed is %s", got, name)
 			}
-			// Nobody cleans up behind the topic who does not know what there is.
+			// A broker that does not know what the tier has does not clean up after the topic.
 			b.m.Detach(t.Context(), w.tp)
 			for range 2 {
 				if err := b.m.CleanDeleted(t.Context(), func(metadata.TopicID, int64) bool { return false }); what == "pointer" && !errors.Is(err, ErrReadOnly) {
@@ -266,7 +268,7 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 	}
 }
 
-// commitRefused tries to commit.
+// commitRefused tries to commit, and returns true if that fails.
 func (p *partition) commitRefused() bool {
 	n, _, err := p.nextManifest(context.Background())
 	if err != nil {
@@ -294,14 +296,15 @@ func TestReaderOfTheFutureIsDeposed(t *testing.T) {
 	}
 }
 
-// unknownEntries make an entry one that this build does not know, in each way that there is.
+// unknownEntries make an entry one that this build does not know, in each possible way.
 var unknownEntries = map[string]func(e map[string]any){
 	"a feature":      func(e map[string]any) { e["read"] = []any{"warp"} },
 	"a location":     func(e map[string]any) { e["loc"] = 1 },
 	"a kind of name": func(e map[string]any) { e["name"] = "stream/7" },
 }
 
-// An entry that this build does not know is unsupported by itself: nothing else of the partition is.
+// An entry that this build does not know is unsupported by itself: the rest of the partition
+// is not affected.
 func TestUnknownEntryIsUnsupportedByItself(t *testing.T) {
 	for what, change := range unknownEntries {
 		t.Run(what, func(t *testing.T) {
@@ -335,7 +338,7 @@ func TestUnknownEntryIsUnsupportedByItself(t *testing.T) {
 				t.Errorf("a time in it: %v, want ErrUnsupportedFormat", err)
 			}
 
-			// Uploads go on, and carry it into a page. What expires ends before it.
+			// Uploads continue, and move the entry into a page. Expiry ends before it.
 			fill(b.log, 8)
 			if err := b.log.AdvanceStartOffset(b.log.segments[4].end); err != nil {
 				t.Fatal(err)
@@ -362,7 +365,7 @@ func TestUnknownEntryIsUnsupportedByItself(t *testing.T) {
 				t.Error("the entry's object is gone")
 			}
 
-			// Nobody deletes it with the topic either.
+			// It is not deleted with the topic either.
 			b.m.Detach(t.Context(), w.tp)
 			gone := func(metadata.TopicID, int64) bool { return false }
 			for range 3 {
@@ -417,7 +420,7 @@ func TestUnknownPageIsUnsupportedByItself(t *testing.T) {
 	}
 }
 
-// Readers of a follower that cannot read the manifest cost no request each.
+// A follower that cannot read the manifest does not make a request for each reader.
 func TestFollowerOfALaterManifest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -124,7 +124,7 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 	return &broker{w, m, p, log}
 }
 
-// attach does what the attach lane does, at once also after a failure.
+// attach does what the attach lane does, without the pause after a failure.
 func (b *broker) attach() error {
 	b.forgetFailures()
 	err := b.p.attach(context.Background())
@@ -133,7 +133,7 @@ func (b *broker) attach() error {
 	return err
 }
 
-// all is the whole of the current manifest, nil if none is loaded.
+// all returns the whole of the current manifest, nil if none is loaded.
 func (p *partition) all() *format.Manifest {
 	m, err := p.wholeForReaders(context.Background())
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *partition) all() *format.Manifest {
 	return m
 }
 
-// forgetFailures has what has failed tried again, as if the time had come.
+// forgetFailures makes everything that has failed due again.
 func (b *broker) forgetFailures() {
 	b.p.mu.Lock()
 	for _, f := range b.p.mu.failures {
@@ -170,8 +170,8 @@ func (b *broker) mustAttach() {
 	}
 }
 
-// drain does the partition's work until there is none, or it fails: first what its owner
-// does, then what is to be deleted.
+// drain does the partition's work until there is none, or it fails: first the owner's, then
+// the deletions.
 func (b *broker) drain() error {
 	b.forgetFailures()
 	for {
@@ -202,7 +202,7 @@ func (b *broker) mustDrain() {
 	}
 }
 
-// persist works through failures as the scheduler would.
+// persist retries through failures, as the scheduler would.
 func (b *broker) persist() {
 	b.t.Helper()
 	attached := b.p.manifest.Load() != nil
@@ -243,7 +243,7 @@ func (b *broker) readAll(offset int64) []byte {
 	return out
 }
 
-// read is Read with its result in one piece.
+// read is Read with the result in one piece.
 func (m *Manager) read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, _ error) {
 	b, err := m.Read(ctx, tp, offset, maxBytes, limit)
 	if len(b.Parts) == 1 {
@@ -299,8 +299,8 @@ func (b *broker) check() {
 	}
 }
 
-// sweepAll lets all graces pass and the sweeper run, and checks that the bucket
-// then has what the manifest names and nothing else.
+// sweepAll lets all grace periods pass and the sweeper run. It checks that the bucket then has what
+// the manifest names and nothing else.
 func (b *broker) sweepAll() {
 	b.t.Helper()
 	b.now.advance(48 * time.Hour)
@@ -328,7 +328,7 @@ func (b *broker) sweepAll() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for _, r := range m.TrashPages { // they go with the next manifest
+	for _, r := range m.TrashPages { // they are deleted with the next manifest
 		want[r.Name] = true
 	}
 	got := b.objects()
@@ -344,10 +344,10 @@ func (b *broker) sweepAll() {
 	}
 }
 
-// prefix is that of the partition's objects.
+// prefix returns the prefix of the partition's objects.
 func (w *world) prefix() string { return format.PartitionPrefix("tier", w.id, w.tp.Partition) }
 
-// object is the content of one of the partition's objects, past all faults.
+// object returns the content of one of the partition's objects, bypassing all faults.
 func (w *world) object(name string) []byte {
 	w.t.Helper()
 	info, err := w.bucket.Stat(context.Background(), w.prefix()+name)
@@ -361,7 +361,7 @@ func (w *world) object(name string) []byte {
 	return b
 }
 
-// objects are the names of the partition's objects.
+// objects returns the names of the partition's objects.
 func (w *world) objects() []string {
 	w.t.Helper()
 	prefix := w.prefix()
@@ -375,8 +375,8 @@ func (w *world) objects() []string {
 	return names
 }
 
-// objectsButTrash are the names of the partition's objects, without pages of trash: one of which all is
-// gone stays until a manifest is written for another reason.
+// objectsButTrash returns the names of the partition's objects without trash pages: an emptied one
+// stays until a manifest is written for another reason.
 func (w *world) objectsButTrash() []string {
 	w.t.Helper()
 	return slices.DeleteFunc(w.objects(), func(name string) bool {
@@ -385,7 +385,7 @@ func (w *world) objectsButTrash() []string {
 	})
 }
 
-// objectsOf are the names of the partition's objects of a kind.
+// objectsOf returns the names of the partition's objects of a kind.
 func (w *world) objectsOf(kind format.Kind) []string {
 	w.t.Helper()
 	return slices.DeleteFunc(w.objects(), func(name string) bool {
@@ -394,7 +394,7 @@ func (w *world) objectsOf(kind format.Kind) []string {
 	})
 }
 
-// committed is the manifest that the pointer names, past all faults.
+// committed returns the manifest that the pointer names, bypassing all faults.
 func (w *world) committed() *format.Manifest {
 	w.t.Helper()
 	ptr, _ := w.pointer()
@@ -411,7 +411,7 @@ func (w *world) committed() *format.Manifest {
 	return m
 }
 
-// pointer is the partition's, past all faults, and its revision.
+// pointer returns the partition's pointer and its revision, bypassing all faults.
 func (w *world) pointer() (*format.Pointer, int64) {
 	w.t.Helper()
 	ptr, revision, err := readPointer(context.Background(), w.store, metadata.TierKey(w.id, w.tp.Partition))
@@ -421,15 +421,15 @@ func (w *world) pointer() (*format.Pointer, int64) {
 	return ptr, revision
 }
 
-// checkRemoteEnd holds I3: the log may delete only what a committed manifest names.
+// checkRemoteEnd checks I3: the log may delete only what a committed manifest names.
 func (w *world) checkRemoteEnd(offset int64) {
 	if end := w.committed().EndOffset; offset > end {
 		w.t.Errorf("the log is told to delete up to %d when the committed manifest ends at %d", offset, end)
 	}
 }
 
-// trap makes the n-th request fail: before it has happened or after, and either
-// that one only or all that follow, as when the process has died.
+// trap makes the n-th request fail, before it has happened or after. Either only that one fails, or
+// all that follow do too, as after the death of the process.
 type trap struct {
 	mu    sync.Mutex
 	n     int
@@ -456,7 +456,7 @@ func (t *trap) enter() (failBefore, failAfter bool) {
 	return false, false
 }
 
-// disarm ends it.
+// disarm ends the trap.
 func (t *trap) disarm() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -557,7 +557,7 @@ func (b *broker) waitForFetches() {
 	}
 }
 
-// waiters are those of all reads under way.
+// waiters returns the number of waiters of all reads under way.
 func (c *cache[K, V]) waiters() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -568,7 +568,7 @@ func (c *cache[K, V]) waiters() int {
 	return n
 }
 
-// forget empties the cache, of damage too.
+// forget empties the cache, including known damage.
 func (c *cache[K, V]) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -576,7 +576,7 @@ func (c *cache[K, V]) forget() {
 	c.mu.damaged.Purge()
 }
 
-// idle tells whether no read is under way.
+// idle reports whether no read is under way.
 func (c *cache[K, V]) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// history is a partition with random leaders, logs and faults. The log of the newest leader has every
-// batch, also those that are only in the tier: they are what the tier has to have.
+// history is a partition with random leaders, logs and faults. The log of the newest leader keeps
+// every batch, also those that are only in the tier, for comparison with the tier.
 type history struct {
 	*world
 	t      *rapid.T
@@ -21,14 +21,14 @@ type history struct {
 	log    *historyLog
 	epoch  int32
 	lossy  int32   // of the newest election that may have lost records
-	zombie *broker // a leader of before that does not know of it
+	zombie *broker // an earlier leader that does not know of the newest
 }
 
-// historyLog is a leader's log, which goes on with what the tier has if it has lost something.
+// historyLog is a leader's log, which takes over from the tier what it has lost.
 type historyLog struct {
 	*fakeLog
 	before    []record.Batch // of the history before the election
-	continues bool           // it is served
+	continues bool           // the log is served
 }
 
 func (l *historyLog) Continues() { l.continues = true }
@@ -46,7 +46,7 @@ func (l *historyLog) StartFromRemote(_ context.Context, s storage.RemoteState) e
 	return nil
 }
 
-// lead has the next leader take over with a log.
+// lead makes the next leader take over with a log.
 func (h *history) lead(log *fakeLog) {
 	h.epoch++
 	h.zombie = h.b
@@ -55,7 +55,7 @@ func (h *history) lead(log *fakeLog) {
 	case h.log == nil:
 	case h.log.continues:
 		next.before = h.log.batches
-	default: // nobody has seen what it has lost
+	default: // no reader has seen what it has lost
 		next.before = h.log.before
 	}
 	h.log, h.b = next, h.start(log, h.epoch)
@@ -65,14 +65,14 @@ func (h *history) lead(log *fakeLog) {
 	}
 }
 
-// lose has an election take a leader whose log may lack the newest records.
+// lose makes an election choose a leader whose log may be missing the newest records.
 func (h *history) lose(*rapid.T) {
 	h.lossy = h.epoch + 1
 	h.lead(h.loses())
 }
 
-// survivors is how many of the log's batches a disk has that has lost some: those that are only in the
-// tier it needs not have.
+// survivors returns how many of the log's batches a damaged disk has left, at least and at most. It
+// need not have those that are only in the tier.
 func (h *history) survivors() (least, all int) {
 	for least < len(h.log.batches) && h.log.batches[least].NextOffset() <= h.log.localStart {
 		least++
@@ -80,7 +80,7 @@ func (h *history) survivors() (least, all int) {
 	return least, len(h.log.batches)
 }
 
-// loses is the log without some of its newest batches.
+// loses returns the log without some of its newest batches.
 func (h *history) loses() *fakeLog {
 	least, all := h.survivors()
 	n := rapid.IntRange(least, all).Draw(h.t, "batches that are left")
@@ -93,13 +93,13 @@ func (h *history) loses() *fakeLog {
 	return lost
 }
 
-// work does what the leader has to do, with a fault at one of its requests; or the process dies there.
+// work does the leader's work, with a fault at one of its requests; or the process dies there.
 func (h *history) work(die bool) {
 	h.trap = nil
 	trap := &trap{n: rapid.IntRange(0, 40).Draw(h.t, "request"), after: rapid.Bool().Draw(h.t, "after"), die: die}
 	h.b.m.objects.bucket, h.b.m.store = trap.wrapBucket(h.faults), trap.wrapStore(h.store)
 	if h.b.attach() == nil {
-		_ = h.b.drain() // whatever becomes of it
+		_ = h.b.drain() // whatever the result
 	}
 	trap.disarm()
 	if die {
@@ -147,8 +147,9 @@ func (h *history) check(t *rapid.T) {
 	}
 }
 
-// TestRandomHistoryIsReadBackToTheByte: uploads, commits, deletions and restarts with a fault at any
-// request, leaders that change in between, and elections that lose records.
+// TestRandomHistoryIsReadBackToTheByte: uploads, commits, deletions and restarts with a fault at
+// any request, leaders that change in between, and elections that lose records. The tier always has
+// the log's bytes.
 func TestRandomHistoryIsReadBackToTheByte(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{world: newWorld(t), t: rt}
@@ -156,7 +157,7 @@ func TestRandomHistoryIsReadBackToTheByte(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
 				if !h.log.continues {
-					h.settled() // nobody appends to a log that is not served
+					h.settled() // a log that is not served gets no records
 				}
 				h.log.appendSegment(segmentSpec{
 					batches: rapid.IntRange(1, 8).Draw(t, "batches"), records: 3, valueBytes: rapid.IntRange(0, 2000).Draw(t, "value"), epoch: h.epoch,
@@ -209,7 +210,7 @@ func TestRandomHistoryIsReadBackToTheByte(t *testing.T) {
 	})
 }
 
-// firstBatch is the first batch of some.
+// firstBatch returns the first of some batches.
 func firstBatch(batches []byte) (record.Batch, error) {
 	b, _, err := record.Split(batches)
 	return b, err

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestLagTimeIsThatWithoutAnUpload has segments wait, one of them go up, and none wait any more.
+// TestLagTimeIsThatWithoutAnUpload: segments wait, then one of them is uploaded, then none wait.
 func TestLagTimeIsThatWithoutAnUpload(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

@@ -33,7 +33,7 @@ func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
 	}
 	b.check()
 
-	// And after a restart.
+	// The same after a restart.
 	b = w.start(log.restarted(), 2)
 	b.mustAttach()
 	b.check()
@@ -44,13 +44,12 @@ func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
 	b.sweepAll()
 }
 
-// A segment is copied before its turn is over, retention takes some away, and
-// pages are sealed: every request of all that is the last one of a broker, once
-// before it was done and once after. The next broker goes on.
+// A segment is uploaded, retention removes some, and pages are sealed. Every request of all that is
+// the last one of a broker, once before it was done and once after. The next broker continues.
 func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 	t.Parallel()
 	everyRequest(t, true, func(w *world, log *fakeLog, _ *broker) *broker {
-		// The process is gone, and everything it knew.
+		// The process is gone, with everything it knew.
 		w.trap = nil
 		next := w.start(log.restarted(), 2)
 		next.persist()
@@ -58,8 +57,8 @@ func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 	})
 }
 
-// The same with a broker that lives on: one request fails, or succeeds and is
-// reported as failed, and the broker has to find out.
+// The same with a broker that survives: one request fails, or succeeds and is reported as failed,
+// and the broker has to find out which.
 func TestAnyRequestFailsOnce(t *testing.T) {
 	t.Parallel()
 	everyRequest(t, false, func(_ *world, _ *fakeLog, failing *broker) *broker {
@@ -118,7 +117,7 @@ func scenario(w *world, b *broker) error {
 	return b.drain()
 }
 
-// doRest does what the scenario had left.
+// doRest does what the scenario has left.
 func doRest(w *world, b *broker) {
 	w.t.Helper()
 	if missing := 5 - len(b.log.segments); missing > 0 {
@@ -130,7 +129,7 @@ func doRest(w *world, b *broker) {
 	b.persist()
 }
 
-// verify checks all of what the scenario was to do.
+// verify checks everything that the scenario was to do.
 func verify(w *world, b *broker) {
 	w.t.Helper()
 	m := b.p.all()
@@ -148,6 +147,8 @@ func verify(w *world, b *broker) {
 	b.sweepAll()
 }
 
+// TestSegmentIsUploadedOnceThoughItsCommitFails: a segment stays staged after a failed commit, so
+// only manifests are written again.
 func TestSegmentIsUploadedOnceThoughItsCommitFails(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -167,8 +168,8 @@ func TestSegmentIsUploadedOnceThoughItsCommitFails(t *testing.T) {
 	}
 }
 
-// The swap of the first leader is confirmed by nobody and happens only after
-// the leader has looked. It must not take effect.
+// The first leader's swap gets no confirmation, and happens only after the leader has looked at the
+// pointer. It must not take effect.
 func TestLateSwapIsFenced(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -191,11 +192,11 @@ func TestLateSwapIsFenced(t *testing.T) {
 	b.sweepAll()
 }
 
-// lateStore keeps a write for later and says that it timed out.
+// lateStore keeps a write for later and reports that it timed out.
 type lateStore struct {
 	kv.Store
 	passed      int  // writes before it that happen
-	dead        bool // from that write on nothing is answered
+	dead        bool // from that write on no request is answered
 	comparisons []kv.Comparison
 	ops         []kv.Op
 }
@@ -222,6 +223,8 @@ func (s *lateStore) Get(ctx context.Context, key string) (kv.Pair, error) {
 	return s.Store.Get(ctx, key)
 }
 
+// TestDeposedLeaderChangesNothing: once a newer leader has claimed the pointer, the older one can
+// neither commit nor claim.
 func TestDeposedLeaderChangesNothing(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		t.Run(fmt.Sprintf("nothing uploaded before=%t", first), func(t *testing.T) {
@@ -242,7 +245,8 @@ func TestDeposedLeaderChangesNothing(t *testing.T) {
 
 			fill(log, 1)
 			err := old.drain()
-			if first && errors.Is(err, kv.ErrConflict) { // it wanted to make the pointer that is there
+			// It wanted to create the pointer, which exists.
+			if first && errors.Is(err, kv.ErrConflict) {
 				err = old.drain()
 			}
 			if !errors.Is(err, ErrDeposed) {
@@ -254,7 +258,7 @@ func TestDeposedLeaderChangesNothing(t *testing.T) {
 			if old.p.all().EndOffset == log.end {
 				t.Fatal("old leader shows readers what was not committed")
 			}
-			// It does not come back by itself, even to claim.
+			// It does not return by itself, not even to claim.
 			if err := old.attach(); !errors.Is(err, ErrDeposed) {
 				t.Fatalf("attach of the old leader: %v, want ErrDeposed", err)
 			}
@@ -265,8 +269,8 @@ func TestDeposedLeaderChangesNothing(t *testing.T) {
 	}
 }
 
-// Two attachments of one leader epoch, as of a leader that has restarted: the older one stays deposed, or they would take the pointer from
-// each other in turn.
+// Two attachments have one leader epoch, as after a restart of the leader. The older one stays
+// deposed: otherwise they would take the pointer from each other in turn.
 func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -289,7 +293,7 @@ func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
 	next.check()
 }
 
-// What has the partition still after it was let go can do nothing to it.
+// A worker that still has the partition after its detach cannot change anything.
 func TestDetachedPartitionChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -310,9 +314,9 @@ func TestDetachedPartitionChangesNothing(t *testing.T) {
 	}
 }
 
-// A leader that never uploaded does not hold the pointer, so an older one may
-// create it after it was deposed. What it uploaded was committed by its
-// replicas, so it stays; the pointer goes over.
+// A leader that never uploaded does not hold the pointer, so an older one may create it after it
+// was deposed. What the older leader uploaded was committed by its replicas, so it stays; the newer
+// leader takes over the pointer.
 func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -336,9 +340,8 @@ func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 	next.sweepAll()
 }
 
-// A leader's first swap, which creates the pointer, arrives when the leader has
-// attached again at the same leader epoch: the pointer then has a claim that is
-// no attachment's any more.
+// A leader's first swap, which creates the pointer, arrives after the leader has attached again at
+// the same leader epoch. The pointer then has a claim that no attachment has any more.
 func TestLateFirstSwapOfAnEarlierAttachment(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -364,6 +367,8 @@ func TestLateFirstSwapOfAnEarlierAttachment(t *testing.T) {
 	next.sweepAll()
 }
 
+// TestLeaderWithOtherSegmentBoundariesGoesOn: the new leader's segment begins below the tier's end.
+// Its object serves only the offsets from there on.
 func TestLeaderWithOtherSegmentBoundariesGoesOn(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -387,6 +392,7 @@ func TestLeaderWithOtherSegmentBoundariesGoesOn(t *testing.T) {
 	b.sweepAll()
 }
 
+// TestGapIsRefused: an upload over missing offsets would lose them silently.
 func TestGapIsRefused(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -395,11 +401,11 @@ func TestGapIsRefused(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	fill(log, 3)
-	log.segments = log.segments[4:] // what follows the tier is lost
+	log.segments = log.segments[4:] // what continues the tier is lost
 	if err := b.drain(); !errors.Is(err, ErrGap) {
 		t.Fatalf("step: %v, want ErrGap", err)
 	}
-	// When the log itself starts there, nothing is lost that is not gone already.
+	// If the log itself starts there, only records that are already deleted are missing.
 	if err := log.AdvanceStartOffset(log.segments[0].base); err != nil {
 		t.Fatal(err)
 	}
@@ -411,6 +417,8 @@ func TestGapIsRefused(t *testing.T) {
 	b.sweepAll()
 }
 
+// TestLogThatEndsBelowTheTierIsLeftAlone: a log that is not suspect must not end below the tier.
+// The tier does not change, and the log does not learn what it may delete.
 func TestLogThatEndsBelowTheTierIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

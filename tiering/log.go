@@ -6,24 +6,24 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// localLog is what this package needs of a partition's local log.
+// localLog is the part of a partition's local log that this package uses.
 type localLog interface {
 	StartOffset() int64
 	LocalStartOffset() int64
 	EndOffset() int64
 	EpochEntries() []storage.EpochEntry
-	// closedSegments are those that end above from and may go up, ascending.
+	// closedSegments returns the segments that end above from and may be uploaded, ascending.
 	closedSegments(from int64) []closedSegment
-	// SizeFrom is the size of the local segments that begin at offset or later.
+	// SizeFrom returns the size of the local segments that begin at offset or later.
 	SizeFrom(offset int64) int64
-	// WaitsSince is when the first record at or above offset was appended, at the latest, of those
-	// that may go up; zero: there is none.
+	// WaitsSince returns the latest time at which the first record at or above offset was appended,
+	// of those that may be uploaded; zero: there is none.
 	WaitsSince(offset int64) time.Time
 	SetRemoteEndOffset(offset int64)
 	AdvanceStartOffset(offset int64) error
 }
 
-// closedSegment is a storage.ClosedSegment by functions, so that tests can make one.
+// closedSegment is a storage.ClosedSegment made of functions, so that tests can build one.
 type closedSegment struct {
 	baseOffset, endOffset, bytes int64
 
@@ -32,7 +32,7 @@ type closedSegment struct {
 	newestMs func() (int64, error)
 }
 
-// storageLog is the localLog of the real thing.
+// storageLog makes a storage.Log a localLog.
 type storageLog struct{ *storage.Log }
 
 func (l storageLog) closedSegments(from int64) []closedSegment {

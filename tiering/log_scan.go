@@ -11,28 +11,28 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// scanBuffer is how much of a log is read at a time.
+// scanBuffer is how much of a log is read at a time, in bytes.
 const scanBuffer = 256 << 10
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// logScan is what one pass over the log bytes of a segment finds: where its chunks are, their
-// checksums, and what is in them.
+// logScan is the result of one pass over the log bytes of a segment: where its chunks are, their
+// checksums, and what they contain.
 type logScan struct {
 	chunks                     format.Directory
 	records, batches           int64
 	minTimestamp, maxTimestamp int64 // as in format.Segment
-	ownBytes                   int64 // of batches that reach to start
+	ownBytes                   int64 // of batches whose last offset is start or later
 
 	in         *bufio.Reader
 	start      int64
 	size       int64
 	position   int64
 	chunkBytes int
-	chunk      format.Chunk // that is not full
+	chunk      format.Chunk // the chunk being filled
 }
 
-// scanLog reads the log of a segment once, whose object serves offsets from start on.
+// scanLog reads the log of a segment once. Its object serves offsets from start on.
 func scanLog(log *io.SectionReader, start int64, chunkBytes int) (*logScan, error) {
 	s := &logScan{
 		start: start, minTimestamp: record.NoTimestamp, maxTimestamp: record.NoTimestamp,
@@ -47,7 +47,7 @@ func scanLog(log *io.SectionReader, start int64, chunkBytes int) (*logScan, erro
 	return s, nil
 }
 
-// batch takes the next batch into a chunk.
+// batch adds the next batch to a chunk.
 func (s *logScan) batch() error {
 	header, err := s.in.Peek(record.HeaderSize)
 	if err != nil {
@@ -71,8 +71,8 @@ func (s *logScan) batch() error {
 	return s.bytes(size)
 }
 
-// count looks at the header of a batch. One without records, which compaction leaves, has no time
-// that a look-up could find.
+// count counts the header of a batch. A batch without records, which compaction leaves, has no
+// timestamp that a look-up could find.
 func (s *logScan) count(b record.Batch) {
 	s.batches++
 	s.chunk.Batches++
@@ -85,7 +85,7 @@ func (s *logScan) count(b record.Batch) {
 	switch {
 	case b.IsLogAppendTime():
 		first = b.MaxTimestamp()
-	case b.HasDeleteHorizon(): // which stands in the place of the first timestamp
+	case b.HasDeleteHorizon(): // which replaces the first timestamp
 		return
 	}
 	if first >= 0 && (s.minTimestamp < 0 || first < s.minTimestamp) {
@@ -93,7 +93,7 @@ func (s *logScan) count(b record.Batch) {
 	}
 }
 
-// bytes adds the next bytes to the chunk.
+// bytes adds the next n bytes to the chunk.
 func (s *logScan) bytes(n int64) error {
 	for n > 0 {
 		if _, err := s.in.Peek(1); err != nil {
@@ -122,7 +122,7 @@ func (s *logScan) endChunk() {
 	s.chunk = format.Chunk{}
 }
 
-// shrunk is the error of a file that is shorter than it was said to be.
+// shrunk turns io.EOF into the error of a file that is shorter than it claimed.
 func shrunk(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -22,64 +22,70 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// Options says what a Manager works with. Bucket and Store are required; every
-// other zero value stands for a default.
+// Options configures a Manager. Bucket and Store are required; every other zero value stands for a
+// default, which the field's comment gives.
 type Options struct {
 	Bucket objstore.Bucket
 	Store  kv.Store
-	// Opened is closed when the bucket is known to be the cluster's: Run does not touch it, nor a
-	// pointer, before. nil: it is.
+	// Opened is closed when the bucket is known to be the cluster's. Before that Run touches
+	// neither the bucket nor a pointer. nil: the bucket is known.
 	Opened <-chan struct{}
-	// Prefix is what all object keys begin with, "" for the whole bucket.
+	// Prefix begins all object keys; "": the whole bucket.
 	Prefix     string
 	ClusterID  string
 	BrokerID   int32
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	Tracer     trace.Tracer // of uploads and reads; nil: they are not traced
+	Tracer     trace.Tracer // of uploads and reads; nil: no traces
 	Now        func() time.Time
-	// Live is what Run passes to CleanDeleted; nil: deleted topics stay.
+	// Live is passed to CleanDeleted by Run; nil: deleted topics stay.
 	Live func(id metadata.TopicID, revision int64) bool
 	// Cluster is for the work on the bucket as a whole, which the controller does: the catalogue of
-	// topics, and the sweep for objects of topics that nothing knows. nil: it is not done.
+	// topics, and the sweep for objects of topics that nothing knows. nil: that work is not done.
 	Cluster Cluster
-	// Verify compares the bucket with the cluster again; nil: it is not compared.
+	// Verify compares the bucket with the cluster again before a sweep of the bucket; nil:
+	// no comparison.
 	Verify func(ctx context.Context) error
-	// Tiered is told when a partition's committed history ends at another
-	// offset (exclusive), and sometimes again; it must not block. May be nil.
+	// Tiered is called when a partition's committed history ends at another offset (exclusive), and
+	// sometimes without a change. It must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
-	// CopyRate is how many bytes a second all uploads send together, asked again and again; what they
-	// do not send within CopyWindow they may send later. nil, and math.MaxInt64, is no limit.
+	// CopyRate returns how many bytes a second all uploads together may send. It is called again
+	// and again. What they do not send within CopyWindow they may send later. nil and math.MaxInt64
+	// mean no limit.
 	CopyRate   func() int64
 	CopyWindow time.Duration // 11 s
 
-	// AttachConcurrency is how many partitions are attached at a time; 256. Each waits for a handful of
-	// requests, one after the other, and does little: after a failover of 30,000 partitions it is
-	// how long they wait for each other.
+	// AttachConcurrency is how many partitions are attached at a time; 256. Each waits for a
+	// handful of requests in sequence, and does little. After a failover of 30,000 partitions this
+	// bounds how long they wait for each other.
 	AttachConcurrency int
-	UploadConcurrency int   // segments that go up at a time, of one partition or of many; 2
-	DeleteConcurrency int   // from how many partitions objects are deleted at a time; 2
+	UploadConcurrency int   // segments that are uploaded at a time, of one partition or of many; 2
+	DeleteConcurrency int   // partitions from which objects are deleted at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
-	ChunkBytes        int   // of new objects, and so the least that a cold read gets; 256 KiB
-	CacheBytes        int64 // of chunks; 128 MiB
-	IndexCacheBytes   int64 // half of it of indexes of segments, a quarter each of pages and of manifests; 64 MiB
-	ReadAheadBytes    int64 // that are read ahead of all sequential readers; negative: none; 3/8 of CacheBytes, which is the most
-	FetchRate         int64 // bytes that readers get from the object store a second; 0: no limit
-	ClientFetchRate   int64 // that the readers of one client id get; 0: no limit
-	// Disk is a cache of chunks behind the one in memory; nil: there is none.
+	ChunkBytes        int   // of new objects, and so the least that a cold read fetches; 256 KiB
+	CacheBytes        int64 // of the chunk cache; 128 MiB
+	// IndexCacheBytes is split: half for indexes of segments, a quarter each for pages and
+	// manifests; 64 MiB.
+	IndexCacheBytes int64
+	// ReadAheadBytes bounds what is read ahead of all sequential readers; negative: nothing; 3/8 of
+	// CacheBytes, which is also the maximum.
+	ReadAheadBytes  int64
+	FetchRate       int64 // bytes a second that readers get from the object store; 0: no limit
+	ClientFetchRate int64 // the same for the readers of one client id; 0: no limit
+	// Disk is a second cache of chunks, on disk; nil: none.
 	Disk DiskCache
 
-	Interval        time.Duration // how often every partition is looked at without a Kick; 10 s
+	Interval        time.Duration // how often every partition is checked without a Kick; 10 s
 	RetryBackoff    time.Duration // after a first failure; 500 ms
 	RetryBackoffMax time.Duration // 30 s
 	RequestTimeout  time.Duration // of every small request; 30 s
-	UploadTimeout   time.Duration // of a segment; 15 min
-	DeleteDelay     time.Duration // between the end of a segment in the manifest and in the bucket; 1 min
-	SweepInterval   time.Duration // between looks for orphans; 24 h
-	SweepGrace      time.Duration // how old an object must be to be one; 1 h
-	OrphanGrace     time.Duration // how long what nothing knows is left after it was found; 7 days
-	CleanInterval   time.Duration // between looks for deleted topics, and at the bucket's catalogue; 1 min
+	UploadTimeout   time.Duration // of a segment, without what the quota adds; 15 min
+	DeleteDelay     time.Duration // from when the manifest drops an object to its deletion; 1 min
+	SweepInterval   time.Duration // between sweeps for orphans; 24 h
+	SweepGrace      time.Duration // minimum age of an object that a sweep deletes; 1 h
+	OrphanGrace     time.Duration // how long objects of unknown topics stay once found; 7 days
+	CleanInterval   time.Duration // between checks for deleted topics, and of the catalogue; 1 min
 }
 
 func (o *Options) setDefaults() {
@@ -118,27 +124,26 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// manifestMemory bounds the bytes of manifests that are being loaded, whatever their number.
+// manifestMemory bounds the total bytes of manifests that are being loaded.
 const manifestMemory = 64 << 20
 
-// Manager owns the remote tier of the partitions that this broker leads, and
-// reads that of the partitions that it follows. All
-// methods may be called concurrently; nothing happens outside of Run, but for
-// what a caller of Rebuild waits for.
+// Manager owns the remote tier of the partitions that this broker leads, and reads the tier of
+// those that it follows. All methods may be called concurrently. Nothing happens outside of Run,
+// except the work that a caller of Rebuild waits for.
 type Manager struct {
 	o           Options
 	store       store
 	shape       format.Shape // of the manifests that are written
 	metrics     *metrics
 	objects     *objects
-	loads       *semaphore.Weighted // of manifestMemory
+	loads       *semaphore.Weighted // bytes of manifests being loaded, at most manifestMemory
 	fetcher     *fetcher
 	background  *fetcher // for work that no reader waits for
 	scheduler   *scheduler
 	chunks      *cache[chunkKey, []byte]
 	indexes     *cache[indexKey, indexed]
 	pages       *cache[string, *format.Page]
-	manifests   *cache[string, *format.Manifest] // of leaders
+	manifests   *cache[string, *format.Manifest] // of the partitions that this broker leads
 	readAhead   *readAhead
 	streams     *streams
 	warnings    warnings
@@ -146,7 +151,7 @@ type Manager struct {
 	wide        bucketWide
 	lastSuccess lastSuccess
 	running     atomic.Bool
-	rebuilding  sync.Map // partitions whose pointer is being rebuilt; few at any time
+	rebuilding  sync.Map // set of *partition whose pointer is being rebuilt; few at any time
 
 	mu struct {
 		sync.RWMutex
@@ -154,7 +159,7 @@ type Manager struct {
 	}
 }
 
-// New makes a Manager. It starts nothing and talks to nobody.
+// New returns a Manager. It starts nothing and sends no request.
 func New(o Options) *Manager {
 	o.setDefaults()
 	m := &Manager{o: o, store: o.Store, shape: format.DefaultShape, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
@@ -179,18 +184,18 @@ func New(o Options) *Manager {
 	return m
 }
 
-// Run uploads, expires and reads until ctx ends, and returns after everything
-// that it started has ended. It is called once. Reads before it wait; reads
-// after it fail.
+// Run uploads, expires and reads until ctx ends, and returns after everything that it started has
+// ended. It is called once. Reads before it wait; reads after it fail.
 func (m *Manager) Run(ctx context.Context) error {
 	if m.running.Swap(true) {
 		return fmt.Errorf("run the remote tier: %w", ErrClosed)
 	}
 	var wg sync.WaitGroup
-	// Workers read pages through a fetcher, which outlives them: it ends with
-	// the same ctx, and says so to all who wait.
+	// Workers read pages through a fetcher. The fetcher ends with the same ctx, and then fails
+	// every read that is still queued, so no worker waits for it in vain.
 	stepped.Go(ctx, &wg, func(ctx context.Context) { m.fetcher.run(ctx, m.o.FetchConcurrency) })
-	stepped.Go(ctx, &wg, func(ctx context.Context) { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
+	// As many workers as the copy lane has: none of these waits for another's read.
+	stepped.Go(ctx, &wg, func(ctx context.Context) { m.background.run(ctx, m.o.UploadConcurrency) })
 	if m.opened(ctx) {
 		m.startWorkers(ctx, &wg)
 		stepped.Go(ctx, &wg, func(ctx context.Context) { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
@@ -203,7 +208,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	return nil
 }
 
-// startWorkers starts those of each lane.
+// startWorkers starts the workers of each lane.
 func (m *Manager) startWorkers(ctx context.Context, wg *sync.WaitGroup) {
 	for l, n := range [laneCount]int{laneAttach: m.o.AttachConcurrency, laneCopy: m.o.UploadConcurrency, laneDelete: m.o.DeleteConcurrency} {
 		for range n {
@@ -212,7 +217,7 @@ func (m *Manager) startWorkers(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// endWaits has readers that wait for a manifest wait no longer: nothing loads it any more.
+// endWaits releases readers that wait for a manifest: nothing loads it any more.
 func (m *Manager) endWaits() {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -221,7 +226,7 @@ func (m *Manager) endWaits() {
 	}
 }
 
-// opened waits until the bucket may be used; false: ctx has ended.
+// opened waits until the bucket may be used. It returns false if ctx ends first.
 func (m *Manager) opened(ctx context.Context) bool {
 	if m.o.Opened == nil {
 		return true
@@ -229,9 +234,9 @@ func (m *Manager) opened(ctx context.Context) bool {
 	return stepped.Done(ctx, -1, m.o.Opened)
 }
 
-// Attach takes the partition in: this broker leads it at that epoch. It returns
-// at once; the manifest is loaded in the background, again and again if need
-// be. A partition that is attached already is detached first.
+// Attach adds a partition that this broker leads at the given epoch. It returns at once; the
+// manifest is loaded in the background, with as many attempts as needed. A partition that is
+// already attached is detached first.
 func (m *Manager) Attach(ctx context.Context, p Partition) { m.attach(ctx, p, storageLog{p.Log}) }
 
 func (m *Manager) attach(ctx context.Context, config Partition, log localLog) {
@@ -240,7 +245,7 @@ func (m *Manager) attach(ctx context.Context, config Partition, log localLog) {
 	m.scheduler.push(p.owning)
 }
 
-// enter takes the partition in, in the place of an older attachment.
+// enter adds the partition in place of an older attachment.
 func (m *Manager) enter(ctx context.Context, p *partition) {
 	m.mu.Lock()
 	old := m.mu.partitions[p.TopicPartition]
@@ -252,8 +257,8 @@ func (m *Manager) enter(ctx context.Context, p *partition) {
 	}
 }
 
-// Detach lets the partition go. When it returns the Manager does not touch its
-// log any more; an upload under way is given up. The end of ctx does not end the wait for that.
+// Detach removes the partition. When it returns no worker touches the partition's log any more; an
+// upload under way is canceled. The wait for that does not end with ctx.
 func (m *Manager) Detach(ctx context.Context, tp metadata.TopicPartition) {
 	m.mu.Lock()
 	p := m.mu.partitions[tp]
@@ -264,6 +269,7 @@ func (m *Manager) Detach(ctx context.Context, tp metadata.TopicPartition) {
 	}
 }
 
+// release ends a partition's tasks, and its ownership. A follower has neither.
 func (m *Manager) release(ctx context.Context, p *partition) {
 	if p.follower != nil {
 		return
@@ -273,8 +279,8 @@ func (m *Manager) release(ctx context.Context, p *partition) {
 	p.setLag(lag{})
 }
 
-// Kick is a hint that the partition has something to do: a segment was closed,
-// the high watermark has passed one, the log start or a setting has changed.
+// Kick is a hint that the partition may have work: a segment was closed, the high watermark has
+// passed one, or the log start or a setting has changed.
 func (m *Manager) Kick(tp metadata.TopicPartition) {
 	if p, ok := m.partition(tp); ok && p.follower == nil {
 		m.scheduler.push(p.owning)
@@ -287,7 +293,8 @@ func (m *Manager) kickAll() {
 	}
 }
 
-// led are the partitions that this broker leads, in the order of their names: ids are drawn.
+// led returns the partitions that this broker leads, in the order of their names, not in the random
+// order of ids: the order of work has to be reproducible.
 func (m *Manager) led() []*partition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -310,7 +317,7 @@ func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {
 	return p, ok
 }
 
-// attached returns true if any partition of the topic is attached.
+// attached reports whether any partition of the topic is attached.
 func (m *Manager) attached(id metadata.TopicID) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -322,12 +329,13 @@ func (m *Manager) attached(id metadata.TopicID) bool {
 	return false
 }
 
-// work is a worker of a lane.
+// work is the loop of a lane's worker.
 func (m *Manager) work(ctx context.Context, l lane) {
 	for m.workOnce(ctx, l) {
 	}
 }
 
+// workOnce does one unit of work. It returns false when ctx has ended.
 func (m *Manager) workOnce(ctx context.Context, l lane) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -337,30 +345,30 @@ func (m *Manager) workOnce(ctx context.Context, l lane) bool {
 	}
 	var out outcome
 	if l == laneDelete {
-		out, _ = t.p.deleteStep(ctx) // what fails is noted
+		out, _ = t.p.deleteStep(ctx) // the partition records failures
 	} else {
 		out = m.ownStep(ctx, t.p, l)
 	}
-	if ctx.Err() != nil { // the partition was let go, or Run ends
+	if ctx.Err() != nil { // the partition was detached, or Run ends
 		out = outcome{lane: l}
 	}
 	m.scheduler.finish(t, out)
 	return true
 }
 
-// ownStep does a unit of the owner's work.
+// ownStep does one unit of the owner's work.
 func (m *Manager) ownStep(ctx context.Context, p *partition, l lane) outcome {
 	before := p.manifest.Load()
 	var more bool
 	if l == laneAttach {
-		more = p.attach(ctx) == nil // what fails is noted
+		more = p.attach(ctx) == nil // the partition records failures
 	} else {
 		more, _ = p.step(ctx)
 	}
 	out := p.outcome(more)
 	p.triedOnce()
 	if p.manifest.Load() != before {
-		m.scheduler.push(p.deleting) // another list
+		m.scheduler.push(p.deleting) // another manifest lists other trash
 	}
 	return out
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// running is a Manager that runs, in a bubble.
+// running returns a Manager that runs, in a bubble.
 func running(t *testing.T, w *world, change ...func(*Options)) *Manager {
 	t.Helper()
 	o := w.options()
@@ -55,7 +55,7 @@ func TestRunUploadsWhatIsAttached(t *testing.T) {
 		if !ok || s.State != StateActive || s.EndOffset != log.end || s.Segments != 4 || s.LagSegments != 0 || s.LastUpload.IsZero() || s.Manifest == "" {
 			t.Fatalf("status is %+v", s)
 		}
-		// A kick is taken at once, and without one the interval comes round.
+		// A kick is handled at once; without one the segment is uploaded at the next interval.
 		fill(log, 1)
 		m.Kick(tp)
 		synctest.Wait()
@@ -96,8 +96,8 @@ func TestNewPartitionsCostTheMetadataStoreNothing(t *testing.T) {
 	})
 }
 
-// An outage when the broker starts: the log goes on, reads say that they can be
-// repeated, and it all comes right by itself. Failures are backed off.
+// An outage when the broker starts: the log continues, reads return a retriable error, and
+// everything recovers by itself. Failures are backed off.
 func TestOutageAtAttachHealsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -156,7 +156,7 @@ func TestUploadsAreFair(t *testing.T) {
 	})
 }
 
-// Detach gives an upload up and returns only when nobody has the log any more.
+// Detach cancels an upload and returns only when no worker has the log any more.
 func TestDetachWaitsForTheWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -179,7 +179,7 @@ func TestDetachWaitsForTheWorker(t *testing.T) {
 	})
 }
 
-// stuckBucket takes an upload and keeps it until its context ends.
+// stuckBucket accepts an upload and keeps it until its context ends.
 type stuckBucket struct {
 	objstoreBucket
 	once    sync.Once
@@ -206,7 +206,7 @@ func TestReattachWithAHigherEpochGoesOn(t *testing.T) {
 		if s, _ := m.Status(tp); s.EndOffset != log.end || s.LeaderEpoch != 2 || s.State != StateActive {
 			t.Errorf("status is %+v", s)
 		}
-		// An older leader in another process has no chance.
+		// An older leader in another process cannot take over.
 		other := running(t, w)
 		w.attachTo(other, log, 7, 1)
 		synctest.Wait()

@@ -5,13 +5,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of the package, but for those of watch.go. There is no topic label: the
+// metrics are those of the package, except for those of watch.go. There is no topic label: the
 // numbers of one partition are in its Status.
 type metrics struct {
 	uploadedSegments prometheus.Counter
 	uploadedBytes    prometheus.Counter
 	uploadSeconds    prometheus.Histogram
-	errors           *prometheus.CounterVec // by what was tried
+	errors           *prometheus.CounterVec // by operation
 	deposed          prometheus.Counter
 	deletedObjects   prometheus.Counter
 	sweptObjects     prometheus.Counter
@@ -68,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		readAhead:     counter("read_ahead_chunks_total", "Chunks that were fetched before anybody asked for them."),
 		corruptChunks: counter("corrupt_chunks_total", "Chunks whose checksum was wrong when they came from the object store."),
 	}
-	// A series that is there before anything has happened shows the first time that it does.
+	// The series exist from the start, so that the first event shows as an increase.
 	for _, operation := range []string{"upload", "commit", "delete", "sweep", "fetch"} {
 		m.errors.WithLabelValues(operation)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// modelledStore is segment objects that are made when they are read, in a store with a time to the
-// first byte and a bandwidth of each connection. Only GetRange may be called.
+// modelledStore has segment objects that are generated when they are read, in a store with a time
+// to the first byte and a bandwidth for each connection. Only GetRange may be called.
 type modelledStore struct {
 	objstoreBucket
 	firstByte time.Duration
@@ -24,11 +24,11 @@ type modelledStore struct {
 
 	mu          sync.Mutex
 	gets, bytes int64
-	slow        func(n int64) time.Duration // how much longer the n-th request takes; nil: none does
+	slow        func(n int64) time.Duration // additional time of the n-th request; nil: none
 }
 
-// modelledObject is the same batch again and again, with ascending offsets, and what comes behind the
-// log. The log is made when it is read: a long one takes no memory.
+// modelledObject is the same batch over and over, with ascending offsets, and the parts after the
+// log. The log is generated when it is read: a long one takes no memory.
 type modelledObject struct {
 	batch   record.Batch
 	base    int64
@@ -53,7 +53,7 @@ func (o *modelledObject) readAt(p []byte, off int64) int {
 	return filled
 }
 
-// GetRange takes the time that the store takes.
+// GetRange takes the time that the store would take.
 func (s *modelledStore) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
 	s.mu.Lock()
 	s.gets++
@@ -69,7 +69,7 @@ func (s *modelledStore) GetRange(ctx context.Context, key string, off int64, p [
 	return s.objects[key].readAt(p, off), nil
 }
 
-// counts are the requests and bytes since the last call.
+// counts returns the requests and bytes since the last call.
 func (s *modelledStore) counts() (gets, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,12 +82,13 @@ func (s *modelledStore) counts() (gets, bytes int64) {
 type modelled struct {
 	m          *Manager
 	store      *modelledStore
-	batch      record.Batch // which each chunk has
+	batch      record.Batch // the content of each chunk
 	segments   int
 	perSegment int // chunks
 }
 
-// newModelled makes partitions of so many segments of so many chunks. It has to run in a bubble.
+// newModelled makes partitions with the given number of segments and chunks in each. It has to
+// run in a bubble.
 func newModelled(ctx context.Context, partitions, segments, perSegment, chunkBytes int, change ...func(*Options)) (*modelled, func()) {
 	store := &modelledStore{firstByte: 20 * time.Millisecond, rate: 50 << 20, objects: map[string]*modelledObject{}}
 	o := Options{Bucket: store, ChunkBytes: chunkBytes, FetchConcurrency: 10}
@@ -96,7 +97,7 @@ func newModelled(ctx context.Context, partitions, segments, perSegment, chunkByt
 	}
 	w := &modelled{m: New(o), store: store, segments: segments, perSegment: perSegment}
 	w.batch = oneBatch(chunkBytes)
-	contents := make([]*modelledObject, segments) // of all partitions the same
+	contents := make([]*modelledObject, segments) // the same for all partitions
 	entries := make([]format.Segment, segments)
 	for i := range segments {
 		entries[i], contents[i] = w.segment(int64(i) * int64(perSegment))
@@ -120,7 +121,7 @@ func (w *modelled) tp(n int) metadata.TopicPartition {
 	return metadata.TopicPartition{Topic: "t", Partition: int32(n)}
 }
 
-// segment makes an object of chunks that have one batch of one record each.
+// segment makes an object of chunks with one batch of one record each.
 func (w *modelled) segment(base int64) (format.Segment, *modelledObject) {
 	var log []byte
 	for i := range w.perSegment {
@@ -143,7 +144,7 @@ func (w *modelled) segment(base int64) (format.Segment, *modelledObject) {
 	return obj.entry(format.Name{Kind: format.KindSegment, StartOffset: base, Attempt: "00112233aabbccdd"}.String(), []format.Epoch{{0, base}}), content
 }
 
-// oneBatch is a batch of one record that takes nearly so many bytes.
+// oneBatch returns a batch of one record with nearly the given size.
 func oneBatch(size int) record.Batch {
 	var builder record.Builder
 	builder.Append(1000, nil, make([]byte, size-record.HeaderSize-20))
@@ -154,14 +155,14 @@ func oneBatch(size int) record.Batch {
 	return append(record.Batch(nil), one...)
 }
 
-// end is the offset at which each partition ends.
+// end returns the offset at which each partition ends.
 func (w *modelled) end() int64 { return int64(w.segments * w.perSegment) }
 
-// bytes is how many bytes of log a partition has.
+// bytes returns how many bytes of log a partition has.
 func (w *modelled) bytes() int64 { return w.end() * int64(len(w.batch)) }
 
-// replay reads a partition from an offset to another as a consumer does who asks for so many bytes at
-// a time, and takes its time for each byte. It returns how many bytes it got.
+// replay reads a partition from one offset to another, like a consumer that requests maxBytes at a
+// time and needs perByte for each byte. It returns how many bytes it got.
 func (w *modelled) replay(ctx context.Context, n int, from, to int64, maxBytes int, perByte time.Duration) (int64, error) {
 	total := int64(0)
 	for from < to {

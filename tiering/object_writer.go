@@ -11,9 +11,9 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// object is a segment object that is ready to go up: the local files, of which
-// nothing is held in memory, and the small parts that are made for it. The
-// files must stay open and unchanged as long as it is used.
+// object is a segment object that is ready for upload: the local files, which are not held in
+// memory, and the small parts that are built for it. The files must stay open and unchanged
+// while it is used.
 type object struct {
 	description *format.Description
 	parts       composite
@@ -21,9 +21,9 @@ type object struct {
 	ownBytes    int64  // as in format.Segment
 }
 
-// newObject reads the files once, to compute the checksums and to see what is in
-// the log, and fills in what of the description depends on them. A file that is
-// shorter than it says is an error.
+// newObject reads the files once, to compute checksums and to see what is in the log. It
+// fills in the members of the description that depend on them. A file that is shorter than it
+// claims is an error.
 func newObject(d format.Description, files storage.SegmentFiles) (*object, error) {
 	o := &object{description: &d}
 	if err := o.build(files); err != nil {
@@ -53,7 +53,7 @@ func (o *object) build(files storage.SegmentFiles) error {
 		{format.PartTimeIndex, files.TimeIndex},
 		{format.PartOffsetIndex, files.Index},
 	} {
-		// Of a snapshot that is empty and one that is absent, only the latter says nothing.
+		// An empty snapshot says that there are no producers; an absent one says nothing.
 		if cold.content == nil || cold.content.Size() == 0 && cold.kind != format.PartSnapshot {
 			continue
 		}
@@ -78,13 +78,13 @@ func (o *object) build(files storage.SegmentFiles) error {
 	return nil
 }
 
-// size is that of the whole object.
+// size returns the size of the whole object in bytes.
 func (o *object) size() int64 { return o.parts.size }
 
-// body streams the whole object. It may be called again for another attempt.
+// body returns a reader of the whole object. It may be called again for another attempt.
 func (o *object) body() *io.SectionReader { return io.NewSectionReader(&o.parts, 0, o.parts.size) }
 
-// entry is the manifest's entry for the object. The epochs are those of its range.
+// entry returns the manifest's entry for the object. The epochs are those of its range.
 func (o *object) entry(name string, epochs []format.Epoch) format.Segment {
 	d := o.description
 	return format.Segment{
@@ -96,7 +96,7 @@ func (o *object) entry(name string, epochs []format.Epoch) format.Segment {
 	}
 }
 
-// epochsOf are the epochs as the remote tier has them.
+// epochsOf converts leader epochs to the form in the remote tier.
 func epochsOf(entries []storage.EpochEntry) []format.Epoch {
 	out := make([]format.Epoch, len(entries))
 	for i, e := range entries {
@@ -105,8 +105,8 @@ func epochsOf(entries []storage.EpochEntry) []format.Epoch {
 	return out
 }
 
-// rangeEpochs cuts a history of leader epochs down to a range of offsets: the
-// one at its start and those that start within.
+// rangeEpochs cuts a history of leader epochs down to a range of offsets: the epoch at its start
+// and those that start within it.
 func rangeEpochs(epochs []format.Epoch, start, end int64) []format.Epoch {
 	var out []format.Epoch
 	for _, e := range epochs {
@@ -121,7 +121,7 @@ func rangeEpochs(epochs []format.Epoch, start, end int64) []format.Epoch {
 	return out
 }
 
-// checksum is the CRC32C of all that r says it has.
+// checksum returns the CRC32C of all bytes that r claims to have.
 func checksum(r *io.SectionReader) (uint32, error) {
 	h := crc32.New(castagnoli)
 	n, err := io.Copy(h, io.NewSectionReader(r, 0, r.Size()))
@@ -135,10 +135,10 @@ func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
 }
 
-// composite is several readers one after the other, as one io.ReaderAt.
+// composite presents several readers, one after the other, as one io.ReaderAt.
 type composite struct {
 	parts []*io.SectionReader
-	ends  []int64 // where each part ends
+	ends  []int64 // end position of each part
 	size  int64
 }
 
@@ -165,7 +165,7 @@ func (c *composite) ReadAt(p []byte, at int64) (int, error) {
 		n += got
 		at += int64(got)
 		if got < want {
-			if err == nil || err == io.EOF { // the file shrank
+			if err == nil || err == io.EOF { // the file has shrunk
 				err = io.ErrUnexpectedEOF
 			}
 			return n, err

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// someBatches are batches of many sizes, some of them without a time or without records.
+// someBatches returns batches of many sizes, some of them without a timestamp or without records.
 func someBatches(t *rapid.T) (batches []record.Batch) {
 	next := rapid.Int64Range(0, 1<<40).Draw(t, "base")
 	for range rapid.IntRange(1, 30).Draw(t, "batches") {
@@ -41,7 +41,7 @@ func someBatches(t *rapid.T) (batches []record.Batch) {
 	return batches
 }
 
-// What one pass over the log finds is what is in it, and no batch lies in two chunks.
+// One pass over the log finds what is in it, and no batch spans two chunks.
 func TestObjectDescribesItsLog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		batches := someBatches(t)
@@ -118,7 +118,7 @@ func checkChunks(t *rapid.T, x *format.Index, batches []record.Batch, log []byte
 	}
 }
 
-// A log that has no batch where one should be does not go up.
+// A log that has no batch where one should be is not uploaded.
 func TestDamagedLogIsNoObject(t *testing.T) {
 	builder := record.Builder{}
 	builder.Append(1, nil, make([]byte, 500))
@@ -167,7 +167,7 @@ func TestCompositeReadsLikeOneFile(t *testing.T) {
 	}
 }
 
-// A file that has become shorter must not end up as a shorter object.
+// A file that has become shorter must not become a shorter object.
 func TestShrunkenFileFailsTheUpload(t *testing.T) {
 	builder := record.Builder{}
 	builder.Append(1, nil, make([]byte, 500))
@@ -206,7 +206,7 @@ func (r *countingReader) ReadAt(p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// A file is read once for all checksums, and once more to be sent.
+// A file is read once for all checksums, and once more when it is sent.
 func TestFilesAreReadOnceForTheirChecksums(t *testing.T) {
 	log := newFakeLog(t)
 	log.appendSegment(segmentSpec{batches: 50, records: 10, valueBytes: 1000})

@@ -13,12 +13,12 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// objects is the bucket as this package uses it: every call has a deadline and
-// every failure a class of this package.
+// objects is the bucket as this package uses it: every call has a deadline, and every failure one
+// of this package's error classes.
 type objects struct {
 	bucket        objstore.Bucket
 	timeout       time.Duration // of a small request
-	uploadTimeout time.Duration // of a segment, but for what the quota has it wait
+	uploadTimeout time.Duration // of a segment, without what the quota adds
 	quota         *copyQuota
 	metrics       *metrics
 	buffers       sync.Pool // of *[]byte, for requests of many chunks
@@ -50,7 +50,7 @@ func (o *objects) read(ctx context.Context, what, key string, at int64, p []byte
 	return classify("read", key, err)
 }
 
-// readDocument reads a manifest or a page, whose size is written where its name is.
+// readDocument reads a manifest or a page, whose size is recorded beside its name.
 func (o *objects) readDocument(ctx context.Context, what, key string, size int64) ([]byte, error) {
 	if size <= 0 || size > format.MaxDocumentBytes {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, key, size)
@@ -59,10 +59,9 @@ func (o *objects) readDocument(ctx context.Context, what, key string, size int64
 	return b, o.read(ctx, what, key, 0, b)
 }
 
-// create writes a small object under a key that nobody else uses and reads it
-// back. A write that was reported as failed before, or was repeated on the way,
-// and did happen counts as done; objstore.ErrExists says that the key has
-// another content.
+// create writes a small object under a unique key and reads it back. A write that was reported as
+// failed, or was repeated on the way, but did happen, counts as done. objstore.ErrExists means that
+// the key has other content.
 func (o *objects) create(ctx context.Context, key string, content []byte) error {
 	putCtx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
@@ -75,7 +74,8 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 	getCtx, cancelGet := context.WithTimeout(ctx, o.timeout)
 	defer cancelGet()
 	n, err := o.bucket.GetRange(getCtx, key, 0, got)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // one byte more than there should be was asked for
+	// One byte more than the content was requested, so a short read is expected.
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classify("read back", key, err)
 	}
 	switch {
@@ -87,14 +87,14 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 	return fmt.Errorf("%w: read back %s: not what was written", ErrCorrupt, key)
 }
 
-// upload writes a segment object, at so many bytes a second if there is a bound, and checks that it is
-// all there: its size, and the end, which is the last thing to arrive.
+// upload writes a segment object, at rate bytes a second at most (0: no bound), and verifies it:
+// its size, and its end, which is the last thing to arrive.
 func (o *objects) upload(ctx context.Context, key string, obj *object, rate int64) error {
 	pace, longer := o.quota.forUpload(obj.size(), rate)
 	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout+longer)
 	defer cancel()
 	err := o.bucket.Put(putCtx, key, obj.body(), objstore.PutOptions{IfAbsent: true, Pace: pace})
-	// Nobody else uses the key: it is our own write, repeated on the way.
+	// No other writer uses the key: ErrExists means that this write was repeated on the way.
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return classify("upload", key, err)
 	}
@@ -143,9 +143,9 @@ func (o *objects) readIndex(ctx context.Context, key string, s *format.Segment) 
 	return x, err
 }
 
-// readChunks reads chunks that follow one another in an object, with one request, and checks each:
-// damage of one is not that of the others. A segment begins at a position of its object. The result
-// has an entry for each chunk; each has memory of its own.
+// readChunks reads consecutive chunks of an object with one request, and checks each: a damaged
+// chunk does not affect the others. The segment begins at the position at of its object. The result
+// has an entry for each chunk, each with memory of its own.
 func (o *objects) readChunks(ctx context.Context, key string, at int64, chunks []format.Chunk) []result[[]byte] {
 	out := make([]result[[]byte], len(chunks))
 	if len(chunks) == 1 {
@@ -160,7 +160,9 @@ func (o *objects) readChunks(ctx context.Context, key string, at int64, chunks [
 		c := &chunks[i]
 		switch b := (*pooled)[c.Position-first.Position:]; {
 		case errors.Is(err, ErrCorrupt) && !errors.Is(err, objstore.ErrNotFound), err == nil && o.checkChunk(key, c, b[:c.StoredBytes]) != nil:
-			out[i].value, out[i].err = o.readChunk(ctx, key, at, c) // of an object that is too short some may be there
+			// A damaged chunk is read again by itself. Of an object that is too short some
+			// chunks may be there.
+			out[i].value, out[i].err = o.readChunk(ctx, key, at, c)
 		case err != nil:
 			out[i].err = err
 		default:
@@ -170,7 +172,7 @@ func (o *objects) readChunks(ctx context.Context, key string, at int64, chunks [
 	return out
 }
 
-// buffer is one for a request of many chunks, with what was in it before.
+// buffer returns a buffer for a request of many chunks. Its content is undefined.
 func (o *objects) buffer(size int) *[]byte {
 	pooled, _ := o.buffers.Get().(*[]byte)
 	if pooled == nil || cap(*pooled) < size {
@@ -181,7 +183,7 @@ func (o *objects) buffer(size int) *[]byte {
 	return pooled
 }
 
-// readChunk reads and checks a chunk of a segment that begins at a position of its object.
+// readChunk reads and checks a chunk of a segment that begins at the position at of its object.
 func (o *objects) readChunk(ctx context.Context, key string, at int64, c *format.Chunk) ([]byte, error) {
 	b := make([]byte, c.StoredBytes)
 	return b, o.twice(func() error {
@@ -200,7 +202,7 @@ func (o *objects) checkChunk(key string, c *format.Chunk, b []byte) error {
 	return nil
 }
 
-// readPart reads and checks a part of a segment that begins at a position of its object.
+// readPart reads and checks a part of a segment that begins at the position at of its object.
 func (o *objects) readPart(ctx context.Context, key string, at int64, p format.Part) ([]byte, error) {
 	b := make([]byte, p.Bytes)
 	if p.Bytes == 0 {
@@ -217,7 +219,8 @@ func (o *objects) readPart(ctx context.Context, key string, at int64, p format.P
 	})
 }
 
-// twice repeats what found damage once: it may have happened on the way here.
+// twice repeats a read that found damage once: the damage may have happened in transit. A missing
+// object is not read again.
 func (o *objects) twice(read func() error) error {
 	err := read()
 	if errors.Is(err, ErrCorrupt) && !errors.Is(err, objstore.ErrNotFound) {

@@ -14,16 +14,16 @@ import (
 type candidate struct {
 	manifest *format.Manifest
 	stored   format.Stored   // as it was loaded or written
-	pages    []format.Sealed // that it names and are not written yet
+	pages    []format.Sealed // pages that the manifest names and that are not written yet
 }
 
-// worker does a request that is not about the pointer or a manifest, and returns the event that
-// answers it.
+// worker performs a request that concerns neither the pointer nor a manifest, and returns the event
+// that answers it.
 type worker func(ctx context.Context, r ownership.Request) (ownership.Event, error)
 
-// apply has the state machine answer to an event, and its effects happen. Package
-// ownership has the rules of who may change what; only the worker that has the
-// partition calls this, and release after it.
+// apply passes an event to the state machine, and performs the effects. Package ownership has the
+// rules of which broker may change what. Only the worker that has the partition calls apply, and
+// release after that worker has ended.
 func (p *partition) apply(e ownership.Event) ownership.Effects {
 	var effects ownership.Effects
 	p.own, effects = ownership.Step(p.own, e)
@@ -52,7 +52,7 @@ func (p *partition) adopt(name ownership.Manifest) {
 	p.deletions.adopted(m)
 }
 
-// owns returns true if this broker owns the manifest and nothing is under way.
+// owns reports whether this broker owns the manifest and no request is under way.
 func (p *partition) owns() bool {
 	_, ok := p.own.Phase().(ownership.Owned)
 	return ok
@@ -63,9 +63,9 @@ func (p *partition) deposed() bool {
 	return ok
 }
 
-// commit makes next the current manifest. When it returns nil that has happened.
-// After an error the manifest is the old one or next, which is found out before
-// anything else is done. names are the staged objects that next names.
+// commit makes next the current manifest. When it returns nil that has happened. After an error the
+// current manifest is the old one or next, which is settled before any other work. names are the
+// staged objects that next names.
 func (p *partition) commit(ctx context.Context, next *format.Manifest, names ownership.Objects) error {
 	attempt := newAttempt(ctx)
 	pages, err := next.Seal(p.m.shape, attempt)
@@ -80,17 +80,16 @@ func (p *partition) commit(ctx context.Context, next *format.Manifest, names own
 	return nil
 }
 
-// do has the state machine begin something, and performs it.
+// do starts a protocol step of the state machine, and performs it.
 func (p *partition) do(ctx context.Context, due ownership.Event, work worker) error {
 	p.apply(due)
 	return p.drive(ctx, nil, work)
 }
 
-// drive performs what the state machine asks for until it asks for nothing. It
-// returns nil if this broker owns the manifest then, and a commit that was under
-// way has happened. After an error that is not ErrDeposed it is to be called
-// again. The outcome of a swap that fails is looked for at once, unless it was
-// before: then cause is not nil.
+// drive performs the requests of the state machine until there is none. It returns nil if this
+// broker then owns the manifest, and a commit that was under way has happened. After an error other
+// than ErrDeposed it has to be called again. After a swap that fails it looks for the outcome at
+// once, unless cause is not nil: then an earlier call has done so.
 func (p *partition) drive(ctx context.Context, cause error, work worker) error {
 	for {
 		r := p.own.Next()
@@ -120,7 +119,7 @@ func (p *partition) drive(ctx context.Context, cause error, work worker) error {
 	}
 }
 
-// verdict is nil for a state at rest in which this broker owns the manifest.
+// verdict returns nil if the state machine is at rest and this broker owns the manifest.
 func (p *partition) verdict() error {
 	switch phase := p.own.Phase().(type) {
 	case ownership.Owned:
@@ -134,10 +133,10 @@ func (p *partition) verdict() error {
 		return fmt.Errorf("%w: broker %d has leader epoch %d, this is %d",
 			ErrDeposed, phase.By.BrokerID, phase.By.LeaderEpoch, p.LeaderEpoch)
 	}
-	return ErrUnknownPartition // it was let go
+	return ErrUnknownPartition // it was detached
 }
 
-// perform does a request, and returns the event that answers it.
+// perform performs a request, and returns the event that answers it.
 func (p *partition) perform(ctx context.Context, r ownership.Request, work worker) (e ownership.Event, err error) {
 	e = ownership.Done{Request: r}
 	switch r := r.(type) {
@@ -166,8 +165,8 @@ func (p *partition) perform(ctx context.Context, r ownership.Request, work worke
 	return work(ctx, r)
 }
 
-// loadCandidate makes the manifest that the pointer names the candidate, if it is not the adopted one
-// anyhow.
+// loadCandidate makes the manifest that the pointer names the candidate. It is loaded unless it is
+// the adopted one.
 func (p *partition) loadCandidate(ctx context.Context) (err error) {
 	ptr := p.chores.pointer
 	if m := p.manifest.Load(); m != nil && m.Name() == ptr.Manifest {
@@ -181,7 +180,7 @@ func (p *partition) loadCandidate(ctx context.Context) (err error) {
 	return err
 }
 
-// writeManifest writes the candidate's pages and then itself, under that name.
+// writeManifest writes the candidate's pages and then the manifest itself, under the given name.
 func (p *partition) writeManifest(ctx context.Context, name ownership.Manifest) error {
 	c := &p.chores.candidate
 	for ; len(c.pages) > 0; c.pages = c.pages[1:] {

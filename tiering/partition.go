@@ -15,28 +15,28 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// Partition is what a replica hands over: the leader to Attach, others to Follow.
+// Partition is what a replica hands over: the leader to Attach, the others to Follow.
 type Partition struct {
 	TopicID        metadata.TopicID
 	TopicPartition metadata.TopicPartition
 	LeaderEpoch    int32
-	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
-	// was none. Suspect is then the log's leader, nil if the log is known to have all.
+	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if
+	// there was none. Suspect is then the log's leader. It is nil if the log is known to
+	// have all records.
 	LossyEpoch int32
 	Suspect    Suspect
 	Log        *storage.Log
-	// Config returns the topic's present settings.
+	// Config returns the topic's current settings.
 	Config func() storage.Config
 	Stats  *Stats // of the topic; may be nil
-	// CommittedEnd is given the offset that the partition's committed history in
-	// the bucket ends at, each time the worker compares it with the log of a
-	// leader. It must not block; may be nil.
+	// CommittedEnd is called with the end offset of the partition's committed history in the
+	// bucket, each time the worker compares it with a leader's log. It must not block. May be nil.
 	CommittedEnd func(end int64)
 }
 
-// partition is an attached partition. The scheduler gives what its owner does, and what
-// it deletes, to one worker at a time each. own and chores belong to the former,
-// deletions to both. Readers see the manifest.
+// partition is an attached partition. The scheduler gives the owner's work to one worker at a
+// time, and the deletions to one. Only the former uses own and chores; both use deletions. Readers
+// see the manifest.
 type partition struct {
 	Partition
 	m      *Manager
@@ -44,58 +44,61 @@ type partition struct {
 	prefix string // of the objects
 	key    string // of the pointer
 
-	// manifest is the current one, of a leader its outline (whole.go); nil until it is loaded.
+	// manifest is the current one, for a leader its outline (whole.go); nil until it is loaded.
 	manifest atomic.Pointer[format.Manifest]
 
-	own       ownership.State // see apply; of a follower Following, always
+	own       ownership.State // see apply; always Following for a follower
 	chores    chores
-	owning    *task // attaches, expires, uploads, sweeps; of a follower nil, as the next
+	owning    *task // attaches, expires, uploads, sweeps; nil for a follower, like deleting
 	deleting  *task
 	deletions deletions
 
 	follower *follower // nil: this broker leads
-	// inherited is what this broker knew as a follower before; nil: nothing. It is set
-	// before others see the partition.
+	// inherited is what this broker knew before as a follower; nil: nothing. It is set before the
+	// partition is visible to others.
 	inherited *followed
 
 	mu struct {
 		sync.Mutex
-		state      State
-		trying     chan struct{}     // closed when the first attempt to load the manifest is over; nil: it is
-		lastUpload int64             // unix ms; 0: none of this attachment
-		failures   map[work]*failure // kinds of work that failed the last time
+		state State
+		// trying is closed after the first attempt to load the manifest; nil: that is over.
+		trying     chan struct{}
+		lastUpload int64             // unix ms; 0: none in this attachment
+		failures   map[work]*failure // kinds of work whose last attempt failed
 		damage     map[chunkKey]Damage
 		lag        lag
-		lagSince   time.Time // nothing has gone up since then although something waits; zero: nothing waits
+		// lagSince is since when segments have waited and none was uploaded; zero: none waits.
+		lagSince time.Time
 	}
 }
 
-// lag is what waits to be uploaded.
+// lag is the closed segments that wait for upload: their number, and their bytes in the log.
 type lag struct{ segments, bytes int64 }
 
-// chores is what the worker that has the partition knows beside the state of its
-// ownership.
+// chores is what the partition's worker knows beside the state of its ownership.
 type chores struct {
-	// pointer is the one that was read or written last: what this build does not know of it is kept.
+	// pointer is the one that was last read or written. It carries the members that this build does
+	// not know into the next write.
 	pointer *format.Pointer
-	// readOnly says why this build must not write what was read last; nil: it may.
+	// readOnly is why this build must not write what was last read; nil: it may.
 	readOnly error
-	// candidate is the manifest that the state refers to and has not adopted: one
-	// that is loaded, or is to be committed.
+	// candidate is the manifest that the state refers to and has not adopted: it was loaded, or its
+	// commit is under way.
 	candidate candidate
 	// current is the object of the adopted manifest.
 	current format.Stored
-	// staged are the entries of objects that were uploaded and that no manifest names yet. The state
+	// staged are the entries of objects that are uploaded and that no manifest names yet. The state
 	// has their names.
 	staged []format.Segment
-	// hinted is the end of the tier that others were told of, or will not be.
+	// hinted is the tier's end for which Options.Tiered was called, or need not be called.
 	hinted    int64
 	nextSweep time.Time
-	// continues says that a suspect log has been found, or made, to continue the tier.
+	// continues says that the log continues the tier, or was made to. Until then every step
+	// compares them.
 	continues bool
 }
 
-// newLeader is a partition that this broker leads.
+// newLeader returns a partition that this broker leads.
 func (m *Manager) newLeader(ctx context.Context, config Partition, log localLog) *partition {
 	p := m.newPartition(config, log)
 	p.owning, p.deleting = &task{p: p, lane: laneAttach}, &task{p: p, lane: laneDelete}
@@ -103,7 +106,7 @@ func (m *Manager) newLeader(ctx context.Context, config Partition, log localLog)
 	return p
 }
 
-// becomeLeader begins an attachment, which has a claim of its own.
+// becomeLeader begins an attachment, with a new claim.
 func (p *partition) becomeLeader(ctx context.Context) {
 	p.apply(ownership.BecameLeader{
 		Owner:   ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: newAttempt(ctx)},
@@ -127,30 +130,30 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 	return p
 }
 
-// logger is made when there is something to say: most partitions never have.
+// logger builds the logger when there is something to log: most partitions never log.
 func (p *partition) logger() *slog.Logger {
 	return p.m.o.Logger.With(slog.String("partition", p.TopicPartition.String()))
 }
 
-// freshManifest stands for a partition that was never tiered.
+// freshManifest returns the manifest of a partition that was never tiered.
 func (p *partition) freshManifest() *format.Manifest {
 	return &format.Manifest{
 		ClusterID: p.m.o.ClusterID, Topic: p.TopicPartition.Topic, TopicID: p.TopicID, Partition: p.TopicPartition.Partition, LastEpoch: -1,
 	}
 }
 
-// objectOf is the manifest that a pointer names.
+// objectOf returns the manifest object that a pointer names.
 func objectOf(ptr *format.Pointer) format.Stored {
 	return format.Stored{Name: ptr.Manifest, Size: ptr.Size, CRC32C: ptr.CRC32C}
 }
 
-// loadManifest loads a manifest.
+// loadManifest loads a whole manifest.
 func (p *partition) loadManifest(ctx context.Context, object format.Stored) (*format.Manifest, error) {
 	return p.readManifest(ctx, object, format.ParseManifest)
 }
 
-// loadOutline loads the outline of a manifest. What is wrong with the entries, if the checksum is right,
-// is found when somebody needs them.
+// loadOutline loads the outline of a manifest. Entries that are wrong although the checksum matches
+// are noticed only when they are needed.
 func (p *partition) loadOutline(ctx context.Context, object format.Stored) (*format.Manifest, error) {
 	return p.readManifest(ctx, object, func(b []byte) (*format.Manifest, error) { return format.ParseOutline(b, object) })
 }
@@ -161,7 +164,7 @@ func (p *partition) readManifest(ctx context.Context, object format.Stored, pars
 	return m, err
 }
 
-// manifestParser is one of the two ways to read a manifest's object.
+// manifestParser is one of the two ways to decode a manifest's object.
 type manifestParser func(content []byte) (*format.Manifest, error)
 
 func (p *partition) parseManifest(ctx context.Context, object format.Stored, parse manifestParser) (*format.Manifest, error) {
@@ -194,7 +197,9 @@ func (p *partition) readPointer(ctx context.Context) (*format.Pointer, int64, er
 	return readPointer(ctx, p.m.store, p.key)
 }
 
-// swap writes the pointer. It names the manifest that it named before, or the candidate.
+// swap writes the pointer. It keeps the manifest that the pointer names, or names the
+// candidate. Before the partition's first pointer it looks for objects: they would mean that a
+// pointer was lost.
 func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
@@ -217,8 +222,7 @@ func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, e
 	return revision, err
 }
 
-// nextManifest is an editable successor of the current manifest. The commit gives
-// it its name.
+// nextManifest returns an editable successor of the current manifest. The commit gives it its name.
 func (p *partition) nextManifest(ctx context.Context) (*format.Manifest, format.Edit, error) {
 	current, err := p.wholeForWork(ctx)
 	if err != nil {
@@ -233,8 +237,8 @@ func (p *partition) nextManifest(ctx context.Context) (*format.Manifest, format.
 	return current.Next(e), e, nil
 }
 
-// tellLog brings the local log up to what is committed. It is safe to repeat,
-// and is, because a crash may come between a commit and it.
+// tellLog informs the local log of what is committed. It is repeated in every step, because a crash
+// may come between a commit and this call.
 func (p *partition) tellLog() error {
 	m := p.manifest.Load()
 	if m.Sequence == 0 {
@@ -258,22 +262,22 @@ func (p *partition) tellLog() error {
 	return nil
 }
 
-// attach makes this broker the owner of the manifest: it loads the current one
-// and claims the pointer. A pointer that does not exist yet is claimed before the
-// first upload: thousands of new partitions cost the metadata store nothing.
+// attach makes this broker the owner of the manifest: it loads the current one and claims the
+// pointer. A pointer that does not exist yet is created only before the first upload: thousands of
+// new partitions cost the metadata store nothing.
 func (p *partition) attach(ctx context.Context) error {
 	_, err := p.try(ctx, workAttach, func(ctx context.Context) (bool, error) {
 		if err := p.drive(ctx, nil, nil); err != nil {
 			return false, err
 		}
 		p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + jitter(ctx, p.m.o.SweepGrace))
-		p.chores.hinted = p.manifest.Load().EndOffset // by the leader that committed it
+		p.chores.hinted = p.manifest.Load().EndOffset // its own leader has sent that hint
 		return false, p.compare(ctx)
 	})
 	return err
 }
 
-// triedOnce lets readers stop waiting for the first attempt to load the manifest.
+// triedOnce releases readers that wait for the first attempt to load the manifest.
 func (p *partition) triedOnce() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -283,16 +287,17 @@ func (p *partition) triedOnce() {
 	}
 }
 
-// tried is closed when the first attempt to load the manifest is over; nil says that it is.
+// tried returns a channel that is closed after the first attempt to load the manifest, nil
+// if that is over.
 func (p *partition) tried() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.trying
 }
 
-// step does one unit of each kind of the owner's work that is due. It returns true if
-// more of what does not fail is waiting. What fails does not keep the rest from being
-// done, in this step or in the next.
+// step does one unit of each kind of the owner's work that is due. more is true if more of the work
+// that does not fail is waiting. A failure does not keep the other kinds from being done, in this
+// step or the next.
 func (p *partition) step(ctx context.Context) (more bool, err error) {
 	if _, err = p.try(ctx, workAttach, p.settle); p.failing(workAttach) || ctx.Err() != nil {
 		return false, err
@@ -312,14 +317,14 @@ func (p *partition) step(ctx context.Context) (more bool, err error) {
 	return more, errors.Join(errs...)
 }
 
-// settle finds out what became of a swap that was not confirmed, and tells the log what
-// is committed. Without it nothing else of the owner's work is done.
+// settle finds out whether an unconfirmed swap happened, and informs the log of what is committed.
+// No other work of the owner is done before it succeeds.
 func (p *partition) settle(ctx context.Context) (bool, error) {
-	p.apply(ownership.RefreshDue{}) // of a tier that is only read
+	p.apply(ownership.RefreshDue{}) // concerns a tier that is only read
 	err := p.drive(ctx, errUnconfirmed, nil)
 	switch {
 	case errors.Is(err, ErrReadOnly):
-		p.pending() // so that people see what waits
+		p.pending() // so that the lag shows what waits
 		if compareErr := p.compare(ctx); compareErr != nil {
 			return false, errors.Join(err, compareErr)
 		}
@@ -343,7 +348,7 @@ func (p *partition) lookAtPage(ctx context.Context, ref *format.PageRef) (*forma
 	return p.pageBy(ctx, p.m.background, ref)
 }
 
-// lookAtWritable is lookAtPage for pages of which entries may become trash.
+// lookAtWritable is lookAtPage for pages whose entries may become trash.
 func (p *partition) lookAtWritable(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
 	pg, err := p.lookAtPage(ctx, ref)
 	if err != nil {
@@ -361,8 +366,8 @@ func (p *partition) pageBy(ctx context.Context, f *fetcher, ref *format.PageRef)
 	})
 }
 
-// beyond returns true for an error that says that this build does not know a document, or an entry,
-// well enough. What expires and what is swept ends there, without an error.
+// beyond reports whether an error says that this build does not know a document, or an entry, well
+// enough. Expiry and sweeps end there, without an error.
 func beyond(err error) bool {
 	return errors.Is(err, ErrUnsupportedFormat) || errors.Is(err, ErrReadOnly)
 }

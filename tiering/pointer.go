@@ -10,14 +10,14 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// store is what this package needs of kv.Store.
+// store is the part of kv.Store that this package uses.
 type store interface {
 	Get(ctx context.Context, key string) (kv.Pair, error)
 	List(ctx context.Context, prefix string) ([]kv.Pair, int64, error)
 	Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.Op) (int64, error)
 }
 
-// ownedAs is what a pointer says of its ownership.
+// ownedAs returns a pointer as package ownership sees it.
 func ownedAs(p *format.Pointer) ownership.Pointer {
 	return ownership.Pointer{
 		Owner:    ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.BrokerID, Claim: p.Claim},
@@ -25,13 +25,13 @@ func ownedAs(p *format.Pointer) ownership.Pointer {
 	}
 }
 
-// manifestID is the manifest of an object name, "" for none.
+// manifestID returns the manifest of an object name, zero for "".
 func manifestID(name string) ownership.Manifest {
-	n, _ := format.ParseName(name) // or none
+	n, _ := format.ParseName(name) // a name that is no manifest's parses as zero
 	return ownership.Manifest{LeaderEpoch: n.LeaderEpoch, Sequence: n.Sequence, Attempt: n.Attempt}
 }
 
-// manifestName is the object name of a manifest, "" for none.
+// manifestName returns the object name of a manifest, "" for zero.
 func manifestName(m ownership.Manifest) string {
 	if m == (ownership.Manifest{}) {
 		return ""
@@ -39,8 +39,8 @@ func manifestName(m ownership.Manifest) string {
 	return format.Name{Kind: format.KindManifest, LeaderEpoch: m.LeaderEpoch, Sequence: m.Sequence, Attempt: m.Attempt}.String()
 }
 
-// readPointer reads the pointer and the revision to swap it on; a key that does
-// not exist is a zero pointer at revision 0.
+// readPointer reads the pointer and the revision to swap it on. A key that does not exist is a zero
+// pointer at revision 0.
 func readPointer(ctx context.Context, s store, key string) (*format.Pointer, int64, error) {
 	pair, err := s.Get(ctx, key)
 	if err != nil {
@@ -56,9 +56,9 @@ func readPointer(ctx context.Context, s store, key string) (*format.Pointer, int
 	return p, pair.ModRevision, nil
 }
 
-// swapPointer replaces the pointer that was read at revision (0: none) and
-// returns the new revision. kv.ErrConflict says that it is another one by
-// now; after any other error the write may or may not have happened.
+// swapPointer replaces the pointer that was read at revision (0: none) and returns the new
+// revision. It returns kv.ErrConflict if the key has another revision by then. After any other
+// error the write may or may not have happened.
 func swapPointer(ctx context.Context, s store, key string, revision int64, p *format.Pointer) (int64, error) {
 	value, err := p.Encode()
 	if err != nil {

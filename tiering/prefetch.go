@@ -7,12 +7,12 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// maxIndexesAhead bounds the indexes that are asked for at a time ahead of one reader, where segments
-// are small.
+// maxIndexesAhead bounds the indexes that are requested at a time ahead of one reader, where
+// segments are small.
 const maxIndexesAhead = 8
 
-// prefetch has the next chunks read for a sequential reader, also those of the segments that follow.
-// It never waits and never fails: what it cannot do now the reader will ask for.
+// prefetch starts reads of the next chunks for a sequential reader, also in the segments that
+// follow. It never waits and never fails: what it cannot start now the reader will request.
 func (m *Manager) prefetch(ctx context.Context, p *partition, r *reading) {
 	if r.end.offset <= r.offset {
 		return
@@ -39,12 +39,12 @@ func (m *Manager) prefetch(ctx context.Context, p *partition, r *reading) {
 	}
 }
 
-// placeAt is where a reader of the partition is.
+// placeAt returns the place of a reader of the partition.
 func (p *partition) placeAt(offset int64) readPlace {
 	return readPlace{p.TopicID, p.TopicPartition.Partition, offset}
 }
 
-// behind is the offset at which the next chunk begins, or the next segment.
+// behind returns the offset at which the next chunk begins, or the next segment.
 func (r *segmentReader) behind(chunk int) int64 {
 	if chunk+1 < r.chunks() {
 		return r.index.Chunks[chunk+1].BaseOffset
@@ -52,9 +52,9 @@ func (r *segmentReader) behind(chunk int) int64 {
 	return r.s.EndOffset
 }
 
-// planAhead has chunks read from an offset on, by one request at most. It returns where they end, and
-// how many bytes they are, also of those that are there or are coming; 0: it cannot be done now.
-// current is the segment that the reader is in.
+// planAhead starts reads of chunks from an offset on, with one request at most. It returns where
+// they end, and their bytes, including chunks that are there or being read; 0: nothing can be
+// planned now. current is the segment that the reader is in.
 func (m *Manager) planAhead(ctx context.Context, p *partition, current *segmentReader, offset, bytes int64) (next, planned int64) {
 	r := current
 	if offset >= current.s.EndOffset {
@@ -77,7 +77,8 @@ func (m *Manager) planAhead(ctx context.Context, p *partition, current *segmentR
 	return r.behind(i + n - 1), planned
 }
 
-// openCached opens the segment at an offset if its index is in memory. If it is not, it is read ahead.
+// openCached opens the segment at an offset if its index is in memory. Otherwise it returns nil,
+// and starts a read of the index.
 func (m *Manager) openCached(ctx context.Context, p *partition, offset int64) *segmentReader {
 	s, ok := p.cachedSegment(ctx, offset)
 	if !ok || s.Supported() != nil {
@@ -92,8 +93,8 @@ func (m *Manager) openCached(ctx context.Context, p *partition, offset int64) *s
 	return &segmentReader{p, key, s, x.(*format.Index)}
 }
 
-// indexesAhead has the indexes read of the segments that the reader will be read ahead of next: the
-// requests for their chunks need not wait for them then.
+// indexesAhead starts reads of the indexes of the segments that come next: the requests for their
+// chunks then do not have to wait for them.
 func (m *Manager) indexesAhead(ctx context.Context, p *partition, s *sequence) {
 	if s.indexed < s.next {
 		s.indexed, s.lead = s.next, 0
@@ -115,7 +116,7 @@ func (m *Manager) indexAhead(ctx context.Context, p *partition, s *format.Segmen
 	m.indexes.fetchAhead(ctx, single(indexKey{key, s.At}, func(ctx context.Context) (indexed, error) { return read(ctx) }))
 }
 
-// cachedSegment finds a segment without reading a page.
+// cachedSegment finds a segment without reading a page or a manifest.
 func (p *partition) cachedSegment(ctx context.Context, offset int64) (*format.Segment, bool) {
 	current := p.manifest.Load()
 	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {

@@ -12,50 +12,52 @@ import (
 const (
 	// maxReadPlaces bounds the places at which sequential readers are expected.
 	maxReadPlaces = 4096
-	// firstWindow is how far a reader is read ahead of who has come back once, in bytes.
+	// firstWindow is how far ahead of a reader that has returned once the cache reads, in bytes.
 	firstWindow = 1 << 20
-	// activeFor is how long a reader who does not come back has a share of what may be read ahead.
+	// activeFor is how long a reader that does not return keeps a share of the read-ahead budget.
 	activeFor = 10 * time.Second
-	// measureOver is the time, in requests, over which a reader's rate is measured.
+	// measureOver is the number of request times over which a reader's rate is measured.
 	measureOver = 4
-	// countEvery is how often the readers are counted.
+	// countEvery is how often the active readers are counted.
 	countEvery = 100 * time.Millisecond
 )
 
-// readAhead recognises sequential readers without knowing who they are: one that asks for the offset
-// at which a read ended is taken for the same reader. It decides how far the cache runs ahead of each:
-// as many bytes as the reader uses in the time of two requests. Whoever has to wait could read faster:
-// for them it is twice as far as before, up to an equal share for all.
+// readAhead recognizes sequential readers without an identity: a read at the offset at which an
+// earlier read ended is taken for the same reader. It decides how far ahead of each reader the
+// cache reads: as many bytes as the reader uses in the time of two requests. A reader that has to
+// wait could read faster: its window is doubled, or more, up to an equal share for all readers.
 type readAhead struct {
-	budget int64 // bytes, of all readers; not positive: nothing is read ahead
+	budget int64 // of all readers; not positive: nothing is read ahead
 
 	mu struct {
 		sync.Mutex
-		places  *simplelru.LRU[readPlace, *sequence] // where each is expected, and where it was before
+		// places has each sequence twice: by the place where its reader is expected, and by
+		// the place before.
+		places  *simplelru.LRU[readPlace, *sequence]
 		active  int
 		counted time.Time
-		request time.Duration // that one takes, an average
+		request time.Duration // average time of a request
 	}
 }
 
-// readPlace is where a reader is expected to go on.
+// readPlace is where a reader is expected to continue.
 type readPlace struct {
 	id        metadata.TopicID
 	partition int32
 	offset    int64
 }
 
-// sequence is the reads of one sequential reader. It is guarded by readAhead.mu.
+// sequence is the series of reads of one sequential reader. readAhead.mu guards it.
 type sequence struct {
 	at, before readPlace
-	window     int64 // bytes that it is read ahead of; 0: it has not come back yet
-	next       int64 // offset up to which it was read ahead of
-	distance   int64 // from the reader to there, in bytes, about
+	window     int64 // bytes to read ahead of it; 0: it has not returned yet
+	next       int64 // offset up to which chunks were read ahead
+	distance   int64 // bytes from the reader to next, approximate
 	indexed    int64 // offset up to which indexes were read ahead
-	lead       int64 // from next to there, in bytes, about
-	got        int64 // bytes that it has used since then
+	lead       int64 // bytes from next to indexed, approximate
+	got        int64 // bytes used from since on
 	since      time.Time
-	last       time.Time // that it came
+	last       time.Time // when it last read
 }
 
 func newReadAhead(budget int64) *readAhead {
@@ -64,8 +66,8 @@ func newReadAhead(budget int64) *readAhead {
 	return r
 }
 
-// expected returns true if a reader is expected at a place, and how many bytes one request may get
-// for it; 0: one chunk.
+// expected reports whether a reader is expected at a place, and how many bytes one request may
+// fetch for it; 0: one chunk.
 func (r *readAhead) expected(at readPlace) (requestBytes int64, is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,10 +78,11 @@ func (r *readAhead) expected(at readPlace) (requestBytes int64, is bool) {
 	return s.request(), true
 }
 
-// request is how many bytes one request gets for the reader: two of them are under way at least.
+// request returns how many bytes one request fetches for the reader: at least two requests
+// fit its window.
 func (s *sequence) request() int64 { return min(max(s.window, firstWindow)/2, maxRequestBytes) }
 
-// took notes how long a request took.
+// took records the duration of a request.
 func (r *readAhead) took(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,10 +92,10 @@ func (r *readAhead) took(d time.Duration) {
 	r.mu.request += (d - r.mu.request) / 8
 }
 
-// advanceLocked notes that a read from one place on, which began at some time and is over now, has got
-// so many bytes, up to another. It returns the reads that it goes on with; nil: nothing is to be read
-// ahead of it, because it is a first read, or because another reader is where it is, for whom that was
-// done.
+// advanceLocked records a read that began at a time, is over now, and got so many bytes from one
+// place to another. It returns the sequence that the read continues. It returns nil if nothing is
+// to be read ahead: for a first read, or because another reader is at the same place, for which
+// that was done.
 func (r *readAhead) advanceLocked(from, to readPlace, bytes int64, waited bool, began, now time.Time) *sequence {
 	s, known := r.mu.places.Get(from)
 	switch {
@@ -117,8 +120,8 @@ func (r *readAhead) advanceLocked(from, to readPlace, bytes int64, waited bool, 
 	return s
 }
 
-// widen has the reader be read further ahead of, as it had to wait. One that did little else comes
-// sooner to where it waits no longer.
+// widen enlarges the window of a reader that had to wait. A reader that did little but wait reaches
+// a window without waits sooner.
 func (s *sequence) widen(waitsOnly bool) {
 	s.window *= 2
 	if waitsOnly {
@@ -126,8 +129,8 @@ func (s *sequence) widen(waitsOnly bool) {
 	}
 }
 
-// measure takes the reader's rate over the time of some requests, for what has come at once is used at
-// once, and narrows a window that is too far for it.
+// measure takes the reader's rate over the time of some requests, because what arrives together is
+// used together. It narrows a window that is too large for the rate.
 func (s *sequence) measure(request time.Duration) {
 	took := s.last.Sub(s.since)
 	if took <= 0 || took < measureOver*request {
@@ -140,7 +143,7 @@ func (s *sequence) measure(request time.Duration) {
 	}
 }
 
-// shareLocked is how far any reader may be read ahead of.
+// shareLocked returns how far ahead of any one reader the cache may read.
 func (r *readAhead) shareLocked(now time.Time) int64 {
 	if r.mu.active == 0 || now.Sub(r.mu.counted) >= countEvery {
 		r.mu.counted, r.mu.active = now, 0

@@ -14,23 +14,23 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// chunkKey names a chunk of an object: by its position.
+// chunkKey identifies a chunk by its object and its position there.
 type chunkKey struct {
 	object string
 	at     int64
 }
 
-// indexKey names an index in an object: by the position of its segment, or if there are several by
-// its own.
+// indexKey identifies an index in an object: by the position of its segment, or if the segment has
+// several indexes, by the index's own.
 type indexKey struct {
 	object string
 	at     int64
 }
 
-// indexed is an index of a segment: a format.Index or a txnIndex.
+// indexed is an index of a segment: a *format.Index or a txnIndex.
 type indexed interface{ Cost() int64 }
 
-// lookUp is get for an index of one type. All that is behind a key is of one.
+// lookUp is cache.get for an index of one type. All values of a key have one type.
 func lookUp[T indexed](ctx context.Context, c *cache[indexKey, indexed], key indexKey, read func(context.Context) (T, error)) (T, error) {
 	x, err := c.get(ctx, key, func(ctx context.Context) (indexed, error) { return read(ctx) })
 	if err != nil {
@@ -40,10 +40,11 @@ func lookUp[T indexed](ctx context.Context, c *cache[indexKey, indexed], key ind
 	return x.(T), nil
 }
 
-// Read returns whole batches from the one that holds offset on: at least one, however large, and not
-// more than maxBytes beyond that. It ends where the segment does, or earlier: before a chunk that is
-// not in memory, but for the first one, and before the first batch that reaches to limit or past it
-// (limit is exclusive, so a batch may end at it). If that is the first one the result is empty.
+// Read returns whole batches, beginning with the one that contains offset, or the next one if there
+// is none. The first batch is returned however large it is; more follow while the total is at most
+// maxBytes. Read never crosses a segment, and ends before a chunk that is not in memory, unless it
+// is the first. It also ends before the first batch that extends beyond limit (exclusive, so a
+// batch may end at it). If that is the first batch the result is empty.
 func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ Batches, err error) {
 	ctx, span := m.span(ctx, "read remote tier", tp, offset)
 	defer func() { endSpan(span, err) }()
@@ -55,7 +56,7 @@ func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset i
 	r.requestBytes, r.goesOn = m.readAhead.expected(p.placeAt(offset))
 	err = p.read(ctx, current, &r)
 	if errors.Is(err, objstore.ErrNotFound) {
-		if newer := p.newer(ctx, current); newer != nil { // the segment expired while we looked
+		if newer := p.newer(ctx, current); newer != nil { // the segment expired during the read
 			err = p.read(ctx, newer, &r)
 		}
 	}
@@ -66,27 +67,27 @@ func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset i
 	return r.batches, nil
 }
 
-// reading is one Read under way.
+// reading is one Read in progress.
 type reading struct {
 	offset   int64
 	maxBytes int
 	limit    int64
 
 	began        time.Time
-	goesOn       bool  // the reader goes on where it has stopped
-	requestBytes int64 // that one request may get for it; 0: one chunk
+	goesOn       bool  // the reader continues where an earlier read ended
+	requestBytes int64 // what one request may fetch for it; 0: one chunk
 
 	batches Batches
-	end     position // of the batches
+	end     position // the end of the batches
 	waited  bool     // a chunk was not in memory
 }
 
-// everything has current find a manifest that reaches to where the local log begins.
+// everything makes current return a manifest that reaches to where the local log begins.
 const everything = -1
 
-// current finds the partition and its manifest, which reaches beyond offset if
-// the tier does. It waits for the first attempt to load it, which then comes before those
-// that nobody waits for, and no longer than ctx allows.
+// current returns the partition and its manifest, which reaches beyond offset if the tier does. It
+// waits for the first attempt to load it, which is then moved before those for which no reader
+// waits, and no longer than ctx allows.
 func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offset int64) (*partition, *format.Manifest, error) {
 	p, ok := m.partition(tp)
 	if !ok {
@@ -134,11 +135,11 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 	}
 }
 
-// newer is the partition's present manifest if it is not current, nil otherwise.
+// newer returns the partition's present manifest if it differs from current, otherwise nil.
 func (p *partition) newer(ctx context.Context, current *format.Manifest) *format.Manifest {
 	if p.follower != nil {
 		if _, err := p.followed(ctx, 0, true); err != nil {
-			return nil // the reader's error says enough
+			return nil // the reader's own error is enough
 		}
 	}
 	newer, err := p.wholeForReaders(ctx)
@@ -152,10 +153,10 @@ func (p *partition) newer(ctx context.Context, current *format.Manifest) *format
 type position struct {
 	reader *segmentReader
 	chunk  int
-	offset int64 // that follows
+	offset int64 // the next offset to read
 }
 
-// locate finds the segment that serves an offset, through pages if need be.
+// locate finds the segment that serves an offset, loading pages if necessary.
 func (p *partition) locate(ctx context.Context, m *format.Manifest, offset int64) (*format.Segment, error) {
 	if offset < m.StartOffset || offset >= m.EndOffset {
 		return nil, fmt.Errorf("%w: %d is outside of [%d, %d)", ErrOffsetOutOfRange, offset, m.StartOffset, m.EndOffset)
@@ -176,7 +177,8 @@ func (p *partition) read(ctx context.Context, m *format.Manifest, r *reading) er
 		if err = segment.collect(ctx, r, offset); err != nil || r.end.chunk < segment.chunks() {
 			return err
 		}
-		// No batch reaches to the end of the segment's range.
+		// No batch of the segment reaches to the end of its range: the read continues in the next
+		// one.
 		if offset = s.EndOffset; offset == m.EndOffset {
 			return fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
 		}
@@ -208,7 +210,7 @@ func (p *partition) indexReader(key string, s *format.Segment) func(context.Cont
 	}
 }
 
-// chunks is how many chunks have batches of the segment's range, from the first one on.
+// chunks returns how many chunks, from the first one on, have batches of the segment's range.
 func (r *segmentReader) chunks() int { return r.index.Chunks.AtOffset(r.s.EndOffset-1) + 1 }
 
 // chunk returns a chunk; it is shared and read only.
@@ -244,10 +246,10 @@ type placed struct {
 	at int
 }
 
-// collect reads whole batches from the one that holds an offset on, or from the first one behind it,
-// as Read says, without a copy. The end is that of the last batch, or the offset if there is none: in
-// the last chunk, because of the limit, or behind it, because no batch of the segment reaches to the
-// offset.
+// collect adds whole batches, beginning with the one that contains an offset or the first one after
+// it, as Read does, without a copy. reading.end is the end of the last batch taken. If none was
+// taken it is the offset: in one of the segment's chunks if the limit ended the read, after the
+// last chunk if no batch of the segment reaches the offset.
 func (r *segmentReader) collect(ctx context.Context, reading *reading, offset int64) error {
 	end := &reading.end
 	*end = position{reader: r, chunk: r.index.Chunks.AtOffset(offset), offset: offset}
@@ -268,8 +270,8 @@ func (r *segmentReader) collect(ctx context.Context, reading *reading, offset in
 	return nil
 }
 
-// firstChunk is the chunk at the end of what was read so far. A use that begins in the middle of one
-// is the same that has read it up to there.
+// firstChunk returns the chunk at the end of what was read so far. A use that begins in the middle
+// of a chunk continues the use that has read it up to there.
 func (r *segmentReader) firstChunk(ctx context.Context, reading *reading) ([]byte, error) {
 	i := reading.end.chunk
 	run := r.chunkRun(i, reading.requestBytes)
@@ -279,7 +281,7 @@ func (r *segmentReader) firstChunk(ctx context.Context, reading *reading) ([]byt
 	return chunk, err
 }
 
-// takeMore goes on into the chunks behind, as far as they are in memory.
+// takeMore continues with the next chunks while they are in memory.
 func (r *segmentReader) takeMore(reading *reading) error {
 	end := &reading.end
 	for end.chunk+1 < r.chunks() && reading.batches.Len() < reading.maxBytes {
@@ -302,8 +304,8 @@ func (r *segmentReader) takeMore(reading *reading) error {
 	return nil
 }
 
-// take adds batches of the chunk at the end, or of the next one. found is true if one reaches beyond
-// the end, whole if the last batch of the chunk was taken.
+// take adds batches of the chunk at the end, or of the next one. found is true if a batch reaches
+// beyond the end, whole if the last batch of the chunk was taken.
 func (r *segmentReader) take(reading *reading, chunk []byte) (found, whole bool, err error) {
 	end, before, start := &reading.end, reading.batches.Len(), reading.end.offset
 	from, to, last := -1, 0, 0

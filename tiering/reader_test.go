@@ -18,8 +18,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// tiered is a broker with segments of all kinds in the remote tier: batches
-// that are small, of which few fit into a chunk, and that are larger than a chunk.
+// tiered returns a broker with all kinds of segments in the remote tier: with small batches, with
+// batches of which few fit into a chunk, and with batches larger than a chunk.
 func tiered(t *testing.T, change ...func(*Options)) *broker {
 	t.Helper()
 	w := newWorld(t)
@@ -93,7 +93,7 @@ func TestReadsOutsideOfTheTier(t *testing.T) {
 	}
 }
 
-// A flipped bit anywhere in the log bytes is found, and never handed out.
+// A flipped bit anywhere in the log bytes is found, and never returned.
 func TestFlippedBitsAreNotReturned(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	chunks := b.chunksOf(b.p.all().Recent[0])
@@ -108,7 +108,7 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 			t.Errorf("flip at %d, read of offset %d: %v, want ErrCorrupt", at, offset, err)
 		}
 	}
-	// Damage on the way is mended by a second look, and nobody notices.
+	// Damage in transit is repaired by a second read, without an error.
 	b.m.chunks.forget()
 	once := &flippingBucket{objstoreBucket: b.faults, at: 5, times: 1}
 	b.m.objects.bucket = once
@@ -121,7 +121,7 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 	}
 }
 
-// Damage of one chunk that came with others is found, and the others are delivered.
+// Damage of one chunk of a request is found, and the other chunks are delivered.
 func TestDamageOfOneChunkOfARequest(t *testing.T) {
 	b := tiered(t)
 	chunks := b.chunksOf(b.p.all().Recent[0])
@@ -151,7 +151,7 @@ func TestDamageOfOneChunkOfARequest(t *testing.T) {
 	}
 }
 
-// chunksOf are those of a segment.
+// chunksOf returns the chunks of a segment.
 func (b *broker) chunksOf(s format.Segment) format.Directory {
 	b.t.Helper()
 	r, err := b.p.open(b.t.Context(), &s)
@@ -161,8 +161,7 @@ func (b *broker) chunksOf(s format.Segment) format.Directory {
 	return r.index.Chunks
 }
 
-// flippingBucket flips a bit of everything that is read across a position of
-// the log bytes.
+// flippingBucket flips a bit in every read across a position of the log bytes.
 type flippingBucket struct {
 	objstoreBucket
 	at    int64
@@ -179,7 +178,7 @@ func (b *flippingBucket) GetRange(ctx context.Context, key string, off int64, p 
 	return n, err
 }
 
-// A whole and sound object is not enough: it must be the right one.
+// It is not enough that an object is whole and sound: it must be the right one.
 func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	b := tiered(t)
 	entries := b.p.all().Recent
@@ -187,7 +186,7 @@ func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	if _, err := b.bucket.GetRange(t.Context(), b.p.prefix+entries[1].Name, 0, other); err != nil {
 		t.Fatal(err)
 	}
-	// A manifest that was told to expect its size.
+	// The manifest expects an object of this size.
 	m := *b.p.all()
 	m.Recent = slices.Clone(m.Recent)
 	m.Recent[0].Bytes, m.Recent[0].ObjectBytes = entries[1].Bytes, entries[1].ObjectBytes
@@ -223,7 +222,7 @@ func TestOutageIsUnavailable(t *testing.T) {
 	}
 }
 
-// However many read the same at once, the object store is asked once.
+// However many readers ask for the same chunk at once, it is requested once.
 func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	gate := &gateBucket{objstoreBucket: b.faults, open: make(chan struct{}), entered: make(chan struct{}, 100)}
@@ -249,7 +248,7 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	for b.m.indexes.waiters() < 51 {
 		runtime.Gosched()
 	}
-	// The one that had the read begun leaves; the others still get their bytes.
+	// The reader that started the read leaves; the others still get their bytes.
 	leave()
 	<-left
 	close(gate.open)
@@ -259,7 +258,7 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	}
 }
 
-// A read that nobody waits for any more when its turn comes is not done.
+// A read for which no reader waits any more when its turn comes is not done.
 func TestAbandonedReadsAreDropped(t *testing.T) {
 	f := newFetcher(time.Minute, newMetrics(nil).fetchQueue, 0, 0)
 	c := newCache[string]("test", f, 100, func(int) int64 { return 1 }, newMetrics(nil))
@@ -286,12 +285,12 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	close(open)
-	// Whoever comes after is served.
+	// Later readers are served.
 	if v, err := c.get(context.Background(), "third", func(context.Context) (int, error) { return 3, nil }); v != 3 || err != nil {
 		t.Errorf("got %d, %v", v, err)
 	}
 	<-first // before the fetcher stops
-	// What was queued for later moves up when somebody wants it now.
+	// A read that was queued for later moves up when a reader needs it now.
 	block, blocked := make(chan struct{}), make(chan struct{})
 	c.fetchAhead(ctx, single("block", func(context.Context) (int, error) { close(blocked); <-block; return 0, nil }))
 	<-blocked
@@ -342,8 +341,8 @@ func (b *gateBucket) GetRange(ctx context.Context, key string, off int64, p []by
 	return b.objstoreBucket.GetRange(ctx, key, off, p)
 }
 
-// A sequential reader finds the next chunks in the cache, also across the
-// boundary of a segment; one that jumps about does not cause any read ahead.
+// A sequential reader finds the next chunks in the cache, also across the boundary of a segment. A
+// reader that jumps does not cause any read-ahead.
 func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	b := tiered(t)
 	before := counter(t, b.m.metrics.fetchedBytes)
@@ -359,7 +358,7 @@ func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	if n := counter(t, b.m.metrics.readAhead); n < 5 {
 		t.Errorf("%v chunks were read ahead of a sequential reader", n)
 	}
-	// All chunks of all segments and each index once, whoever asked, and with fewer requests.
+	// All chunks of all segments and each index are read once, and with fewer requests.
 	chunks, want := 0, int64(0)
 	for _, s := range b.p.all().Recent {
 		want += s.HotBytes
@@ -426,6 +425,8 @@ func TestOneValueIsKeptHoweverLarge(t *testing.T) {
 	}
 }
 
+// TestReadWaitsForTheFirstAttachOnly: after one failed attempt reads fail at once instead of
+// waiting for the next.
 func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -480,7 +481,7 @@ func TestDamagedManifestIsSaid(t *testing.T) {
 	}
 }
 
-// A manifest that is whole and sound is not enough: it must be the one that was committed.
+// It is not enough that a manifest is whole and sound: it must be the one that was committed.
 func TestOtherManifestOfTheNameIsCorrupt(t *testing.T) {
 	b := tiered(t)
 	name := b.p.all().Name()
@@ -560,7 +561,7 @@ func TestEpochLookUpThroughPages(t *testing.T) {
 	b.sweepAll()
 }
 
-// An entry may be a segment in the middle of an object: what lies before and behind it is not its
+// An entry may be a segment in the middle of an object: the bytes before and after it are not its
 // own.
 func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
 	b := tiered(t)
@@ -590,7 +591,8 @@ func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
 	}
 }
 
-// An entry may end before its segment does: a history that was cut. Nothing behind the cut is read.
+// An entry may end before its segment does, because its history was cut. Nothing after the cut is
+// read.
 func TestSegmentThatIsCut(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	m := *b.p.all()
@@ -616,7 +618,7 @@ func TestSegmentThatIsCut(t *testing.T) {
 	}
 }
 
-// A look-up by time reads the directory and the one chunk that has it.
+// A look-up by time reads the directory and the one chunk that has the record.
 func TestTimeLookUpReadsOneChunk(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	before := b.faults.Calls(objstoretest.GetOp)

@@ -17,8 +17,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// The real log and the real manager: what was appended is deleted locally as
-// soon as it may be, and the two tiers together still answer for all of it.
+// The real log and the real manager: records are deleted locally as soon as they may be, and the
+// two tiers together still return all of them.
 func TestTwoTiersAreOneLog(t *testing.T) { synctest.Test(t, twoTiersAreOneLog) }
 
 func twoTiersAreOneLog(t *testing.T) {
@@ -72,7 +72,7 @@ func twoTiersAreOneLog(t *testing.T) {
 	}
 }
 
-// realLog is a log of package storage.
+// realLog returns a log of package storage.
 func (w *world) realLog() *storage.Log {
 	w.t.Helper()
 	logs, err := storage.OpenManager(w.t.Context(), storage.Options{
@@ -113,8 +113,7 @@ func appendBatch(t *testing.T, log *storage.Log, i int) record.Batch {
 	return batch // with its offset and epoch
 }
 
-// checkTiers reads at random offsets wherever they are, and compares where both
-// tiers have them.
+// checkTiers reads at random offsets wherever they are, and compares where both tiers have them.
 func checkTiers(t *testing.T, m *Manager, log *storage.Log, all []record.Batch) {
 	t.Helper()
 	ctx := context.Background()

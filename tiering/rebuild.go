@@ -13,42 +13,46 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// Rebuilt is what a rebuild has found: the newest manifest of the bucket that is whole.
+// Rebuilt is the result of a rebuild: the newest whole manifest of the bucket.
 type Rebuilt struct {
-	Was string // the manifest that the pointer named, "" for none
-	// Manifest is "" if the bucket has none, and no pointer, but objects: nothing was ever committed.
+	Was string // the manifest that the pointer named before, "" for none
+	// Manifest is "" if the bucket has objects, but neither a manifest nor a pointer: nothing was
+	// ever committed.
 	Manifest string
-	// Changed says that the pointer names the manifest from now on; after a dry run that it would.
+	// Changed says that the pointer now names the manifest; after a dry run, that it would.
 	Changed bool
-	// StartOffset and EndOffset (exclusive) are the manifest's range, Segments and Bytes what is in it.
+	// StartOffset and EndOffset (exclusive) are the manifest's range, Segments and Bytes
+	// what is in it.
 	StartOffset, EndOffset int64
 	Segments, Bytes        int64
-	// Skipped are manifests that the pointer was not set to, the newest first.
+	// Skipped lists the manifests that were passed over, the newest first.
 	Skipped []Skipped
 }
 
 // Skipped is a manifest that a rebuild has passed over.
 type Skipped struct {
 	Manifest string
-	Err      error // why
+	Err      error // the reason
 }
 
-// rebuildTries bounds how often a rebuild looks again because the pointer was written meanwhile.
+// rebuildTries bounds how often a rebuild searches again after a concurrent write of the pointer.
 const rebuildTries = 3
 
-// Rebuild sets the pointer of a partition that this broker leads to the newest manifest that is whole:
-// of this partition, and with all pages and segments that it names in the bucket. It is for a
-// pointer that was lost, or that is older than the bucket. Afterwards the partition is attached again, as
-// if this broker had just become its leader: the log is compared with what was found.
+// Rebuild sets the pointer of a partition that this broker leads to the newest whole manifest.
+// Whole means: of this partition, and with all pages and segments that it names in the bucket.
+// It is for a pointer that was lost, or that is older than the bucket. Afterwards the partition
+// is attached again, as if this broker had just become its leader: the log is compared with
+// what was found.
 //
-// A pointer that names a manifest which is there is only set to a newer one, which has all that the
-// other has. A manifest that this build cannot read or must not change ends the rebuild: an older one
-// must not take its place.
+// A pointer to a manifest that exists is only set to a newer manifest that has everything that the
+// existing one has. A manifest that this build cannot read or must not change ends the rebuild: an
+// older one must not replace it.
 //
-// A rebuild does the owner's work, and ends a unit of it that is under way. With dryRun it only looks,
-// beside the owner. ErrUnknownPartition says that this broker does not lead the partition,
-// ErrNoManifest that there is nothing to set the pointer to; what was skipped is told then, too. After
-// ErrUnavailable the pointer may have been written, and the rebuild may be repeated.
+// A rebuild does the owner's work, and ends a unit of it that is in progress. With dryRun it only
+// looks, beside the owner. It returns ErrUnknownPartition if this broker does not lead the
+// partition, and ErrNoManifest if there is nothing to set the pointer to; the result then still
+// has what was skipped. After ErrUnavailable the pointer may have been written, and the rebuild
+// may be repeated.
 func (m *Manager) Rebuild(ctx context.Context, tp metadata.TopicPartition, dryRun bool) (Rebuilt, error) {
 	p, ok := m.partition(tp)
 	if !ok || p.follower != nil {
@@ -72,7 +76,7 @@ func (m *Manager) Rebuild(ctx context.Context, tp metadata.TopicPartition, dryRu
 	return found, err
 }
 
-// rebuild is Rebuild by the worker that has the partition.
+// rebuild is Rebuild, called by the goroutine that has the partition's task.
 func (p *partition) rebuild(ctx context.Context) (Rebuilt, error) {
 	for range rebuildTries {
 		s, err := p.search(ctx)
@@ -88,9 +92,9 @@ func (p *partition) rebuild(ctx context.Context) (Rebuilt, error) {
 	return Rebuilt{}, fmt.Errorf("%w: the tier pointer changes again and again", ErrUnavailable)
 }
 
-// repoint writes the pointer. Whatever comes of that, the partition is attached again: its owner cannot
-// know the pointer any more. A write whose answer is lost rests on a revision that the next claim
-// takes, as that of an earlier attachment does.
+// repoint writes the pointer. Whatever the result, the partition is attached again: its owner no
+// longer knows the pointer. A write whose answer is lost rests on a revision that the next claim
+// takes, like that of an earlier attachment.
 func (p *partition) repoint(ctx context.Context, s *search) error {
 	next := *s.pointer
 	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = p.LeaderEpoch, p.m.o.BrokerID, newAttempt(ctx), 0
@@ -105,8 +109,9 @@ func (p *partition) repoint(ctx context.Context, s *search) error {
 	return err
 }
 
-// writeRebuilt swaps the pointer. A refusal may be that of a repetition, whose first attempt was written,
-// and so may every other failure be: the pointer says.
+// writeRebuilt swaps the pointer. A refusal may answer a repetition whose first attempt was
+// written, and after any other failure the write may have happened too. So after an error the
+// pointer is read again.
 func (p *partition) writeRebuilt(ctx context.Context, on int64, next *format.Pointer) error {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
@@ -120,22 +125,22 @@ func (p *partition) writeRebuilt(ctx context.Context, on int64, next *format.Poi
 	return err
 }
 
-// attachAgain has the worker forget what it knows of the pointer, and begin again as a leader does. Until
-// the log has been compared with what the pointer names by then, it keeps what it has. Readers have the
-// manifest that they had until another one is loaded.
+// attachAgain discards what the worker knows of the pointer, and starts over like a new leader.
+// Until the log was compared with what the pointer then names, the log deletes nothing. Readers
+// keep the manifest that they had until another one is loaded.
 func (p *partition) attachAgain(ctx context.Context) {
 	p.log.SetRemoteEndOffset(-1)
 	p.apply(ownership.Resigned{})
 	p.becomeLeader(ctx)
-	p.chores = chores{current: p.chores.current} // that of the manifest that readers have
+	p.chores = chores{current: p.chores.current} // of the manifest that readers have
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.failures, p.mu.damage = nil, nil
 }
 
-// borrow gives the caller the task, as a worker has it, and ends the unit of work that is under way.
-// The caller must call finish for it; cancel is called if it has to stop before. ErrUnknownPartition
-// says that the task is gone.
+// borrow gives the caller the task as a worker would have it, and ends the unit of work that is in
+// progress. The caller must call finish for it. The scheduler calls cancel if the caller has to
+// stop earlier. It returns ErrUnknownPartition if the task was removed.
 func (s *scheduler) borrow(ctx context.Context, t *task, cancel context.CancelFunc) error {
 	for {
 		busy, err := s.tryBorrow(t, cancel)
@@ -148,8 +153,8 @@ func (s *scheduler) borrow(ctx context.Context, t *task, cancel context.CancelFu
 	}
 }
 
-// tryBorrow is borrow for a task that no worker has. Otherwise it returns what is closed when the
-// worker has ended.
+// tryBorrow is borrow for a task that no worker has. Otherwise it returns the channel that is
+// closed when the worker has ended.
 func (s *scheduler) tryBorrow(t *task, cancel context.CancelFunc) (busy chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,12 +14,12 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// search is a look for the newest manifest that is whole.
+// search is a search for the newest whole manifest.
 type search struct {
 	Rebuilt
 
 	p        *partition
-	pointer  *format.Pointer // as it was read; one that cannot be read is as none
+	pointer  *format.Pointer // as it was read; one that cannot be decoded counts as none
 	revision int64           // of the pointer, 0: there is none
 	manifest *format.Manifest
 	stored   format.Stored
@@ -40,7 +40,7 @@ func (p *partition) search(ctx context.Context) (*search, error) {
 		return s, err
 	}
 	for _, l := range manifests {
-		if present != nil && l.name.String() == s.Was { // all that are newer were skipped
+		if present != nil && l.name.String() == s.Was { // all newer ones were skipped
 			return s, s.keep(ctx, present)
 		}
 		m, stored, err := p.wholeManifest(ctx, l)
@@ -63,9 +63,9 @@ func (p *partition) search(ctx context.Context) (*search, error) {
 	return s, fmt.Errorf("%w: there are %d manifests", ErrNoManifest, len(manifests))
 }
 
-// nothing has the pointer name no manifest where there are objects that none has ever named: a manifest is
-// written before the pointer names it, and stays until the next one is named. So the pointer that was
-// lost named none, and these are of uploads that were cut short.
+// nothing prepares a pointer that names no manifest, if there are objects. A manifest is written
+// before the pointer names it, and exists until the next one is named. So the lost pointer named
+// none, and the objects are from interrupted uploads.
 func (s *search) nothing(ctx context.Context) error {
 	for _, err := range s.p.m.objects.bucket.List(ctx, s.p.prefix) {
 		if err != nil {
@@ -77,19 +77,19 @@ func (s *search) nothing(ctx context.Context) error {
 	return fmt.Errorf("%w: there is no object", ErrNoManifest)
 }
 
-// found notes the manifest that the pointer is to name.
+// found records the manifest that the pointer is to name.
 func (s *search) found(m *format.Manifest, stored format.Stored) {
 	s.manifest, s.stored = m, stored
 	s.Manifest, s.Changed = stored.Name, stored != s.named()
 	s.StartOffset, s.EndOffset, s.Segments, s.Bytes = m.StartOffset, m.EndOffset, m.Segments, m.Bytes
 }
 
-// named is the object that the pointer names.
+// named returns the object that the pointer names.
 func (s *search) named() format.Stored {
 	return format.Stored{Name: s.pointer.Manifest, Size: s.pointer.Size, CRC32C: s.pointer.CRC32C}
 }
 
-// readPointer reads the pointer, unless it is one that this leader must not replace.
+// readPointer reads the pointer, and fails if this leader must not replace it.
 func (s *search) readPointer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.p.m.o.RequestTimeout)
 	defer cancel()
@@ -117,14 +117,15 @@ func (s *search) readPointer(ctx context.Context) error {
 	return ptr.Writable()
 }
 
-// present is the manifest that the pointer names; nil: there is none, or it is not there, or damaged.
+// present returns the manifest that the pointer names, or nil if it names none, or the manifest is
+// missing or damaged.
 func (s *search) present(ctx context.Context) (*format.Manifest, error) {
 	if s.Was == "" {
 		return nil, nil //nolint:nilnil // as it says
 	}
 	m, err := s.p.loadManifest(ctx, objectOf(s.pointer))
 	switch {
-	case errors.Is(err, objstore.ErrNotFound): // what is damaged is found again in the listing
+	case errors.Is(err, objstore.ErrNotFound): // a damaged one is found again in the listing
 		s.Skipped = append(s.Skipped, Skipped{s.Was, err})
 		return nil, nil //nolint:nilnil // as it says
 	case errors.Is(err, ErrCorrupt):
@@ -135,8 +136,8 @@ func (s *search) present(ctx context.Context) (*format.Manifest, error) {
 	return m, m.Writable()
 }
 
-// keep leaves the pointer as it is. A manifest that is there and not whole is no reason to go back to an
-// older one, which mostly lacks the same, and has less.
+// keep leaves the pointer as it is. A manifest that exists and is not whole is no reason to go back
+// to an older one, which usually names the same missing objects, and has less.
 func (s *search) keep(ctx context.Context, present *format.Manifest) error {
 	if err := s.p.checkWhole(ctx, present); err != nil {
 		return fmt.Errorf("the pointer names the newest manifest, %s, which is not whole: %w", s.Was, err)
@@ -145,7 +146,7 @@ func (s *search) keep(ctx context.Context, present *format.Manifest) error {
 	return nil
 }
 
-// listed is a manifest of the bucket.
+// listed is a manifest in the listing of the bucket.
 type listed struct {
 	name     format.Name
 	size     int64
@@ -169,7 +170,7 @@ func (p *partition) listManifests(ctx context.Context) ([]listed, error) {
 	return all, nil
 }
 
-// wholeManifest loads a manifest, if it is whole.
+// wholeManifest loads a manifest, and fails if it is not whole.
 func (p *partition) wholeManifest(ctx context.Context, l listed) (*format.Manifest, format.Stored, error) {
 	stored := format.Stored{Name: l.name.String(), Size: l.size}
 	b, err := p.m.objects.readDocument(ctx, "manifest", p.prefix+stored.Name, l.size)
@@ -184,8 +185,8 @@ func (p *partition) wholeManifest(ctx context.Context, l listed) (*format.Manife
 	return m, stored, p.checkWhole(ctx, m)
 }
 
-// checkWhole is nil if the bucket has all pages and segments that the manifest names, and this build may
-// change it. ErrCorrupt says what is missing, or has another size.
+// checkWhole returns nil if the bucket has all pages and segments that the manifest names, and this
+// build may change it. It returns ErrCorrupt if one is missing, or has another size.
 func (p *partition) checkWhole(ctx context.Context, m *format.Manifest) error {
 	if err := m.Writable(); err != nil {
 		return fmt.Errorf("manifest %s: %w", m.Name(), err)
@@ -211,7 +212,7 @@ func (p *partition) checkWhole(ctx context.Context, m *format.Manifest) error {
 	return nil
 }
 
-// readWritable reads a page from the bucket, past all caches.
+// readWritable reads a page from the bucket, bypassing the caches.
 func (p *partition) readWritable(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
 	pg, err := p.m.objects.readPage(ctx, p.prefix+ref.Name, ref)
 	if err != nil {
@@ -220,11 +221,12 @@ func (p *partition) readWritable(ctx context.Context, ref *format.PageRef) (*for
 	return pg, pg.Writable()
 }
 
-// errNoSuccessor says that a manifest lacks some of what the one has that the pointer names.
+// errNoSuccessor means that a manifest does not have everything that the pointer's manifest has.
 var errNoSuccessor = errors.New("it does not go on from the manifest that the pointer names")
 
-// succeeds is nil if a manifest has all that another one has, but for what has expired since. By the
-// leader epoch at its end all of the other one is the same, see package lineage.
+// succeeds returns nil if a manifest has everything that another one has, except what has expired
+// since. One comparison is enough: if the leader epoch at the other's end is the same, all records
+// up to there are, see package lineage.
 func (p *partition) succeeds(ctx context.Context, m, other *format.Manifest) error {
 	switch {
 	case m.StartOffset < other.StartOffset || m.EndOffset < other.EndOffset:
@@ -249,8 +251,8 @@ func (p *partition) succeeds(ctx context.Context, m, other *format.Manifest) err
 	return nil
 }
 
-// sizes looks objects up in a listing, in the order of their keys: a history of any length takes no
-// memory.
+// sizes looks up objects in a listing, in the order of their keys: so a history of any length
+// takes no memory.
 type sizes struct {
 	next func() (objstore.ObjectInfo, error, bool)
 	stop func()
@@ -265,7 +267,8 @@ func (p *partition) listSizes(ctx context.Context) *sizes {
 	return s
 }
 
-// size is an object's in bytes, -1 if there is none.
+// size returns an object's size in bytes, -1 if there is none. The keys have to ascend over the
+// calls.
 func (s *sizes) size(key string) (int64, error) {
 	for s.at.Key < key && !s.ended {
 		info, err, ok := s.next()

@@ -18,7 +18,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// setPointer makes the pointer that of another time.
+// setPointer sets the pointer to that of another time.
 func (w *world) setPointer(p *format.Pointer) {
 	w.t.Helper()
 	value, err := p.Encode()
@@ -37,7 +37,7 @@ func (w *world) remove(name string) {
 	}
 }
 
-// replace writes an object's content in the place of what it was.
+// replace replaces an object's content.
 func (w *world) replace(name string, content []byte) {
 	w.t.Helper()
 	w.remove(name)
@@ -46,7 +46,7 @@ func (w *world) replace(name string, content []byte) {
 	}
 }
 
-// expired is the log without its first n segments on the disk.
+// expired returns the log without its first n segments on the disk.
 func (l *fakeLog) expired(n int) *fakeLog {
 	l.localStart, l.segments = l.segments[n].base, l.segments[n:]
 	return l
@@ -79,8 +79,8 @@ func (b *broker) goesOn() {
 	b.sweepAll()
 }
 
-// TestRebuildOfALostPointer: what is in the bucket is found again, however much of it the log has. A
-// look changes nothing.
+// TestRebuildOfALostPointer: what is in the bucket is found again, however much of it the log has.
+// A dry run changes nothing.
 func TestRebuildOfALostPointer(t *testing.T) {
 	for what, q := range map[string]struct {
 		change   func(log *fakeLog) *fakeLog
@@ -127,8 +127,8 @@ func TestRebuildOfALostPointer(t *testing.T) {
 	}
 }
 
-// TestRebuildOfAnOlderPointer: etcd is from before some uploads. What the older manifest names may be
-// there still.
+// TestRebuildOfAnOlderPointer: etcd is from before some uploads. What the older manifest names
+// may still exist.
 func TestRebuildOfAnOlderPointer(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("gone=%t", gone), func(t *testing.T) {
@@ -157,8 +157,8 @@ func TestRebuildOfAnOlderPointer(t *testing.T) {
 	}
 }
 
-// TestRebuildBesideItsOwner: the owner of an older manifest has seen nothing wrong. It takes up the newer
-// one.
+// TestRebuildBesideItsOwner: the owner of an older manifest has noticed nothing. It adopts
+// the newer one.
 func TestRebuildBesideItsOwner(t *testing.T) {
 	w, b := olderOwner(t)
 	newest := w.objectsOf(format.KindManifest)[len(w.objectsOf(format.KindManifest))-1]
@@ -174,7 +174,7 @@ func TestRebuildBesideItsOwner(t *testing.T) {
 	b.goesOn()
 }
 
-// olderOwner owns a pointer that is older than the bucket.
+// olderOwner returns the owner of a pointer that is older than the bucket.
 func olderOwner(t *testing.T) (*world, *broker) {
 	t.Helper()
 	w, log := tieredLog(t)
@@ -189,7 +189,7 @@ func olderOwner(t *testing.T) (*world, *broker) {
 	return w, b
 }
 
-// TestRebuildTakesTheNewestThatIsWhole: what is missing or damaged makes a manifest none.
+// TestRebuildTakesTheNewestThatIsWhole: a manifest with a missing or damaged part is passed over.
 func TestRebuildTakesTheNewestThatIsWhole(t *testing.T) {
 	for what, damage := range map[string]func(w *world, newest *format.Manifest){
 		"segment missing": func(w *world, newest *format.Manifest) { w.remove(newest.Recent[len(newest.Recent)-1].Name) },
@@ -233,7 +233,7 @@ func TestRebuildTakesTheNewestThatIsWhole(t *testing.T) {
 	}
 }
 
-// TestRebuildWantsAllPages: a page that is missing, with all that it names.
+// TestRebuildWantsAllPages: a page is missing, and with it everything that it names.
 func TestRebuildWantsAllPages(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -241,7 +241,7 @@ func TestRebuildWantsAllPages(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	w.now.advance(2 * b.m.o.DeleteDelay) // of the manifests before
+	w.now.advance(2 * b.m.o.DeleteDelay) // of the replaced manifests
 	b.mustDrain()
 	w.remove(w.objectsOf(format.KindPage)[0])
 	w.dropPointer()
@@ -250,7 +250,7 @@ func TestRebuildWantsAllPages(t *testing.T) {
 	}
 }
 
-// TestRebuildOfNothing: a partition that was never tiered has no pointer afterwards either.
+// TestRebuildOfNothing: a partition that was never tiered has no pointer after the rebuild either.
 func TestRebuildOfNothing(t *testing.T) {
 	w := newWorld(t)
 	b := w.start(newFakeLog(t), 1)
@@ -264,8 +264,8 @@ func TestRebuildOfNothing(t *testing.T) {
 	b.goesOn()
 }
 
-// TestRebuildWhereNothingWasCommitted: the pointer is lost of a tier to which one segment went up, and no
-// manifest. There is nothing to find, and the owner begins again.
+// TestRebuildWhereNothingWasCommitted: the lost pointer was that of a tier to which one segment was
+// uploaded, and no manifest. There is nothing to find, and the owner starts over.
 func TestRebuildWhereNothingWasCommitted(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -292,8 +292,8 @@ func TestRebuildWhereNothingWasCommitted(t *testing.T) {
 	}
 }
 
-// TestRebuildKeepsWhatIsThere: damage is no reason to go back to what has less, and neither is a history of
-// others.
+// TestRebuildKeepsWhatIsThere: neither damage nor another history is a reason to go back to a
+// manifest that has less.
 func TestRebuildKeepsWhatIsThere(t *testing.T) {
 	keeps := func(t *testing.T, w *world, epoch int32) (Rebuilt, error) {
 		t.Helper()
@@ -325,7 +325,7 @@ func TestRebuildKeepsWhatIsThere(t *testing.T) {
 			w.dropPointer()
 			log := newFakeLog(t)
 			change(log)
-			other := newWorld(t) // of which the metadata store was given up
+			other := newWorld(t) // whose metadata store was given up
 			other.bucket, other.faults = w.bucket, w.faults
 			b := other.start(log, 5)
 			b.mustAttach()
@@ -351,14 +351,15 @@ func TestRebuildKeepsWhatIsThere(t *testing.T) {
 	})
 }
 
-// blind is a bucket that has nothing to list.
+// blind is a bucket that lists no objects.
 type blind struct{ objstore.Bucket }
 
 func (blind) List(context.Context, string) iter.Seq2[objstore.ObjectInfo, error] {
 	return func(func(objstore.ObjectInfo, error) bool) {}
 }
 
-// TestRebuildByTheLeaderOnly: and only of a topic that is there, one at a time.
+// TestRebuildByTheLeaderOnly: only the leader rebuilds, only for a topic that exists, and one
+// rebuild at a time.
 func TestRebuildByTheLeaderOnly(t *testing.T) {
 	w, log := tieredLog(t)
 	ptr, _ := w.pointer()
@@ -386,7 +387,7 @@ func TestRebuildByTheLeaderOnly(t *testing.T) {
 	}
 }
 
-// TestRebuildOfADamagedPointer: no leader can read it.
+// TestRebuildOfADamagedPointer: no leader can read the pointer.
 func TestRebuildOfADamagedPointer(t *testing.T) {
 	w, log := tieredLog(t)
 	if _, err := w.store.Txn(t.Context(), nil, kv.Put(metadata.TierKey(w.id, w.tp.Partition), []byte("{"))); err != nil {
@@ -400,13 +401,13 @@ func TestRebuildOfADamagedPointer(t *testing.T) {
 	b.goesOn()
 }
 
-// TestRebuildOfADeposedOwner: the pointer went under a broker that runs.
+// TestRebuildOfADeposedOwner: the pointer disappeared while its owner was running.
 func TestRebuildOfADeposedOwner(t *testing.T) {
 	w, log := tieredLog(t)
 	b := w.start(log.restarted(), 2)
 	b.mustAttach()
 	w.dropPointer()
-	b.log.onRemoteEnd = nil // it is told what was true
+	b.log.onRemoteEnd = nil // it gets an end that was true
 	fill(b.log, 1)
 	if err := b.drain(); !b.p.deposed() {
 		t.Fatalf("drain: %v", err)
@@ -417,8 +418,8 @@ func TestRebuildOfADeposedOwner(t *testing.T) {
 	b.goesOn()
 }
 
-// TestRebuildWithALostAnswer: every request of a rebuild fails once, before it has happened and after.
-// The pointer names one of the two manifests, and the owner goes on from it.
+// TestRebuildWithALostAnswer: every request of a rebuild fails once, before it has happened and
+// after. The pointer names one of the two manifests, and the owner continues from it.
 func TestRebuildWithALostAnswer(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for n := 0; ; n++ {
@@ -449,7 +450,7 @@ func TestRebuildWithALostAnswer(t *testing.T) {
 	}
 }
 
-// TestRebuildEndsAnUpload: the owner's unit is given up, and nothing of the log is touched after Detach.
+// TestRebuildEndsAnUpload: the owner's unit is canceled, and the log is not touched after Detach.
 func TestRebuildEndsAnUpload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, log := tieredLog(t)
@@ -457,7 +458,7 @@ func TestRebuildEndsAnUpload(t *testing.T) {
 		log = log.restarted()
 		tp := w.attachTo(m, log, w.tp.Partition, 2)
 		synctest.Wait()
-		// The upload's own request hangs, and none after it: the owner goes on as soon as it is rebuilt.
+		// Only the upload's own request hangs: the owner continues as soon as it is rebuilt.
 		w.faults.Add(objstoretest.Fault{Kind: objstoretest.Slow, Op: objstoretest.PutOp, Times: 1, Latency: 5 * time.Minute})
 		fill(log, 1)
 		m.Kick(tp)

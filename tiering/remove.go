@@ -10,13 +10,13 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// deleteBatch is how many objects are deleted with one call of removeAll.
+// deleteBatch is the number of objects in one call of removeAll.
 const deleteBatch = 128
 
-// removeAll deletes the objects of up to deleteBatch keys within twice the time of a
-// small request, in as few requests as the store allows; errs[i] is what became of
-// keys[i]. That there is none is no error. It is the one place from which objects are
-// deleted.
+// removeAll deletes the objects of up to deleteBatch keys within twice the time of a small
+// request, in as few requests as the store allows. errs[i] is the result for keys[i]. A missing
+// object is no error. It is the only place where this package itself deletes objects; package
+// catalogue deletes others.
 func (o *objects) removeAll(ctx context.Context, keys []string) (errs []error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*o.timeout)
 	defer cancel()
@@ -34,14 +34,14 @@ func (o *objects) removeAll(ctx context.Context, keys []string) (errs []error) {
 	return errs
 }
 
-// errNotTried is the class of the error of an object that no request was made for.
+// errNotTried is the class of the error of an object for which no request was made.
 var errNotTried = errors.New("not tried")
 
-// doomed is an object that is to be deleted with all that it names.
+// doomed is an object that is to be deleted with everything that it names.
 type doomed struct {
 	name string
-	page *format.PageRef // it is this page; nil: it names nothing
-	// kept says why this build must not delete it; nil: it may.
+	page *format.PageRef // the page that it is; nil: it names nothing
+	// kept is why this build must not delete it; nil: it may.
 	kept error
 }
 
@@ -54,7 +54,7 @@ func doomedTrash(t *format.Trash) doomed {
 	return d
 }
 
-// doomedEntries are those of a manifest or a page that are its partition's own.
+// doomedEntries returns the entries of a manifest or a page that belong to its partition.
 func doomedEntries(segments []format.Segment, pages []format.PageRef) []doomed {
 	out := make([]doomed, 0, len(segments)+len(pages))
 	for i := range segments {
@@ -68,24 +68,24 @@ func doomedEntries(segments []format.Segment, pages []format.PageRef) []doomed {
 	return out
 }
 
-// removal deletes objects, and all that pages among them name. One that cannot be deleted
-// keeps no other from it. When the store refuses all of a batch, or does not answer for
-// a page, the rest is not tried. What this build does not know well enough stays, with an
+// removal deletes objects, and everything that pages among them name. One that cannot be deleted
+// does not stop the others. When the store refuses all of a batch, or does not answer for a page,
+// the rest is not tried. What this build does not know well enough stays, with an
 // ErrUnsupportedFormat or an ErrReadOnly.
 type removal struct {
 	objects *objects
 	prefix  string                      // of the names
-	unread  func(key string, err error) // is told of pages that are damaged
-	asked   int                         // for so many objects it was tried
-	away    error                       // why the rest is not tried
+	unread  func(key string, err error) // called for damaged pages
+	asked   int                         // number of objects that were tried
+	away    error                       // why the rest is not tried; nil: it is
 }
 
 func (o *objects) removal(prefix string, unread func(key string, err error)) *removal {
 	return &removal{objects: o, prefix: prefix, unread: unread}
 }
 
-// remove deletes objects; errs[i] says that the one at i, or something that it names, may be
-// left. As long as something is left, so is the page that tells of it.
+// remove deletes objects. errs[i] says that the i-th object, or something that it names, may be
+// left. While anything is left, so is the page that names it.
 func (r *removal) remove(ctx context.Context, all []doomed) (errs []error) {
 	errs = make([]error, len(all))
 	var keys []string
@@ -109,7 +109,7 @@ func (r *removal) remove(ctx context.Context, all []doomed) (errs []error) {
 	return errs
 }
 
-// batch deletes objects that are no pages, or pages of which nothing is left.
+// batch deletes objects that are no pages, or pages whose members are all gone.
 func (r *removal) batch(ctx context.Context, keys []string) (errs []error) {
 	if r.away != nil {
 		errs = make([]error, len(keys))
@@ -123,17 +123,17 @@ func (r *removal) batch(ctx context.Context, keys []string) (errs []error) {
 	}
 	r.asked += len(keys)
 	errs = r.objects.removeAll(ctx, keys)
-	// One may be at fault itself; not all of many.
+	// A single object may be at fault itself, but not all of many.
 	if len(keys) > 1 && !slices.Contains(errs, nil) {
 		r.leave(errs[0])
 	}
 	return errs
 }
 
-// leave has nothing more tried.
+// leave ends the removal: nothing more is tried.
 func (r *removal) leave(err error) { r.away = fmt.Errorf("%w: %w", errNotTried, err) }
 
-// members deletes all that a page names; any other object names nothing.
+// members deletes everything that a page names; any other object names nothing.
 func (r *removal) members(ctx context.Context, d *doomed) error {
 	switch {
 	case r.away != nil:

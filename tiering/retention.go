@@ -14,18 +14,18 @@ import (
 const (
 	// maxExpired bounds how many entries one manifest drops.
 	maxExpired = 1024
-	// compactTrash is when it pays to write a manifest only to leave out trash that
-	// is deleted. Below that the next upload does it. It must be more than one, or an
-	// idle partition would write manifests for ever: each makes trash of the one before.
+	// compactTrash is the number of deleted trash entries from which on it pays to write a manifest
+	// only to drop them. Below that the next upload does it. It must be more than one: each
+	// manifest makes trash of the one before, so an idle partition would write manifests forever.
 	compactTrash = 512
-	// logStartDelay is how long a log start that has moved within a segment waits for
-	// another reason to write a manifest.
+	// logStartDelay is how long a log start that has moved within a segment waits for another
+	// reason to write a manifest.
 	logStartDelay = 5 * time.Minute
 )
 
-// expire applies retention.ms and retention.bytes over both tiers, and the log
-// start. The order is the reverse of upload's: a manifest without the segments,
-// the log start, and the objects only after a grace for readers.
+// expire applies retention.ms and retention.bytes over both tiers, and the log start. The order is
+// the reverse of upload's: first a manifest without the segments, then the log start, and the
+// objects only after a grace period for readers.
 func (p *partition) expire(ctx context.Context) (more bool, err error) {
 	m := p.manifest.Load()
 	r, err := p.retain(ctx, m)
@@ -55,32 +55,32 @@ func (p *partition) expire(ctx context.Context) (more bool, err error) {
 	return r.more, p.tellLog()
 }
 
-// logStartDue returns true if the manifest has another log start than the log for long enough: one
-// who restores the partition from the bucket must not get records back that were deleted.
+// logStartDue reports whether the manifest has been behind the log's start for long enough: a
+// restore of the partition from the bucket must not bring back records that were deleted.
 func (p *partition) logStartDue(m *format.Manifest) bool {
 	return m.Sequence > 0 && min(p.log.StartOffset(), m.EndOffset) > m.LogStart &&
 		p.m.o.Now().Sub(time.UnixMilli(m.CreatedMs)) >= logStartDelay
 }
 
-// retention is a look at the oldest entries of a manifest. As in Kafka the oldest
-// segments go, up to the first that may stay; and none that this build does not know well
-// enough.
+// retention is a pass over the oldest entries of a manifest. As in Kafka the oldest segments
+// expire, up to the first that may stay. It also ends at an entry that this build does not
+// know well enough.
 type retention struct {
-	// logStart is the log's: all below it goes.
+	// logStart is the log start offset: everything below it expires.
 	logStart int64
-	// expireBefore is the newest time that goes; negative: none does for its age.
+	// expireBefore is the newest timestamp that expires, in unix ms; negative: none expires by age.
 	expireBefore int64
-	// excess is by how many bytes both tiers are too large; negative: they are not.
+	// excess is by how many bytes both tiers exceed retention.bytes; negative: they do not.
 	excess int64
 	load   format.Loader
 
-	start   int64 // the end of the last entry that goes, or the present start
-	expired int   // entries that go
-	more    bool  // it has ended at maxExpired
+	start   int64 // the end of the last entry that expires, or the present start
+	expired int   // number of entries that expire
+	more    bool  // maxExpired ended the pass, or an error did: more may expire
 }
 
-// retain looks which entries have to go. An error that keeps it from looking further
-// counts only when nothing has to go before that.
+// retain determines which entries have to expire. An error that ends the pass counts only if
+// nothing expires before it.
 func (p *partition) retain(ctx context.Context, m *format.Manifest) (retention, error) {
 	cfg := p.Config()
 	r := retention{logStart: p.log.StartOffset(), expireBefore: -1, excess: -1, load: p.lookAtWritable, start: m.StartOffset}
@@ -94,7 +94,7 @@ func (p *partition) retain(ctx context.Context, m *format.Manifest) (retention, 
 		r.excess = m.Bytes + p.log.SizeFrom(m.EndOffset) - cfg.RetentionBytes
 	}
 	if o := m.Oldest; r.keeps(o.EndOffset, o.Time, o.Bytes) {
-		return r, nil // as most of the time: without a look into a page
+		return r, nil // the usual case, without loading a page
 	}
 	m, err := p.wholeForWork(ctx)
 	if err != nil {
@@ -111,8 +111,8 @@ func (p *partition) retain(ctx context.Context, m *format.Manifest) (retention, 
 	return r, nil
 }
 
-// pages goes through pages. It returns true where retention ends: at an entry that
-// stays, at the bound, or at an error.
+// pages goes through pages. It returns true where retention ends: at an entry that stays, at the
+// bound, or at an error.
 func (r *retention) pages(ctx context.Context, refs []format.PageRef) (ended bool, err error) {
 	for i := range refs {
 		ref := &refs[i]
@@ -135,8 +135,8 @@ func (r *retention) pages(ctx context.Context, refs []format.PageRef) (ended boo
 	return false, nil
 }
 
-// page goes through a page. One that is missing or damaged goes when all of it has to,
-// by what the reference to it says.
+// page goes through a page. A page that is missing or damaged expires once its reference says that
+// all of it has to.
 func (r *retention) page(ctx context.Context, ref *format.PageRef) (ended bool, err error) {
 	pg, err := r.load(ctx, ref)
 	switch {
@@ -154,13 +154,13 @@ func (r *retention) page(ctx context.Context, ref *format.PageRef) (ended bool, 
 	return r.segments(pg.Segments), nil
 }
 
-// drops returns true if every entry of the page has to go.
+// drops reports whether every entry of the page has to expire.
 func (r *retention) drops(ref *format.PageRef) bool {
 	return ref.EndOffset <= r.logStart || ref.MaxTimestamp >= 0 && ref.MaxTimestamp <= r.expireBefore ||
 		ref.StartOffset >= r.start && r.excess >= ref.Bytes
 }
 
-// segments goes through entries, and returns true where retention ends.
+// segments goes through entries. It returns true where retention ends.
 func (r *retention) segments(segments []format.Segment) (ended bool) {
 	for i := range segments {
 		s := &segments[i]
@@ -177,7 +177,7 @@ func (r *retention) segments(segments []format.Segment) (ended bool) {
 	return false
 }
 
-// keeps returns true if an entry with that end, time and size stays when it is the oldest one.
+// keeps reports whether an entry with that end, time and size stays when it is the oldest one.
 func (r *retention) keeps(end, age, bytes int64) bool {
 	return end > r.logStart && age > r.expireBefore && r.excess-bytes < 0
 }
@@ -189,7 +189,7 @@ func (r *retention) take(end, bytes int64) {
 	r.more = r.expired == maxExpired
 }
 
-// jitter is a random part of d.
+// jitter returns a random part of d.
 func jitter(ctx context.Context, d time.Duration) time.Duration {
 	return time.Duration(stepped.Int64N(ctx, int64(d)+1))
 }

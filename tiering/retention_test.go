@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// aged is a tier of ten segments whose records are one minute apart, the newest
-// one minute old.
+// aged returns a tier of ten segments whose records are one minute apart, the newest one minute
+// old.
 func aged(t *testing.T) *broker {
 	t.Helper()
 	w := newWorld(t)
@@ -30,7 +30,7 @@ func TestRetentionByTime(t *testing.T) {
 	before := len(b.objects())
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 30*60_000 + 1 })
 	b.mustDrain()
-	// Offset 30 is 30 minutes old and in a segment of its own six.
+	// The record at offset 30 is 30 minutes old and begins a segment of six records.
 	m := b.p.all()
 	if m.StartOffset != 30 || m.Segments != 5 {
 		t.Fatalf("tier starts at %d with %d segments, want 30 and 5", m.StartOffset, m.Segments)
@@ -38,7 +38,7 @@ func TestRetentionByTime(t *testing.T) {
 	if b.log.start != 30 {
 		t.Errorf("log start is %d, want 30", b.log.start)
 	}
-	// Readers that have the old manifest are served until the grace is over.
+	// Readers that have the old manifest are served until the grace period is over.
 	if got := len(b.objects()); got != before+1 {
 		t.Errorf("%d objects, want %d and one manifest: nothing is deleted yet", got, before)
 	}
@@ -52,7 +52,7 @@ func TestRetentionByTime(t *testing.T) {
 	b.sweepAll()
 }
 
-// retention.bytes counts both tiers: what is only local as well.
+// retention.bytes counts both tiers, including what is only local.
 func TestRetentionBySize(t *testing.T) {
 	b := aged(t)
 	size := b.p.all().Recent[0].Bytes
@@ -64,7 +64,7 @@ func TestRetentionBySize(t *testing.T) {
 	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
 	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
 	b.mustDrain()
-	// Like Kafka, a segment goes when what is left without it is still enough.
+	// Like in Kafka, a segment expires if what is left without it is still enough.
 	m := b.p.all()
 	if left := m.Bytes + b.log.SizeFrom(m.EndOffset); left < 10*size || left-m.Recent[0].Bytes >= 10*size {
 		t.Fatalf("%d bytes in %d segments are left of %d", left, m.Segments, 10*size)
@@ -74,7 +74,7 @@ func TestRetentionBySize(t *testing.T) {
 	if m := b.p.all(); m.Segments != 0 || m.StartOffset != 60 || m.EndOffset != 60 || b.log.start != 60 {
 		t.Fatalf("tier is [%d, %d), log start %d", m.StartOffset, m.EndOffset, b.log.start)
 	}
-	// It goes on from there.
+	// Uploads continue from there.
 	b.cfg.set(func(c *storageConfig) { c.RetentionBytes, c.RemoteCopyDisable = -1, false })
 	b.mustDrain()
 	if m := b.p.all(); m.Segments != 2 || m.EndOffset != b.log.end {
@@ -101,8 +101,8 @@ func TestWithoutDeletePolicyOnlyTheLogStartCounts(t *testing.T) {
 	b.check()
 }
 
-// A reader that looked the segment up before it expired is served again from
-// the manifest that has replaced it.
+// A reader that found the segment before it expired is served again from the manifest that has
+// replaced the old one.
 func TestReaderThatComesTooLateIsToldTheRange(t *testing.T) {
 	b := aged(t)
 	old := b.p.all()
@@ -129,7 +129,7 @@ func TestExpiryOfALongHistory(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	// In the middle of a sealed page first, then past it.
+	// First in the middle of a sealed page, then past it.
 	for _, start := range []int64{10, 33, 59} {
 		if err := log.AdvanceStartOffset(start); err != nil {
 			t.Fatal(err)
@@ -161,7 +161,7 @@ func TestDeletionThatFailsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Uploads go on when retention cannot.
+// Uploads continue when retention cannot.
 func TestDamagedPageDoesNotStopUploads(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -189,7 +189,7 @@ func TestDamagedPageDoesNotStopUploads(t *testing.T) {
 	}
 }
 
-// Until the oldest segment may go, retention asks for nothing, however long the history is.
+// Until the oldest segment may expire, retention makes no request, however long the history is.
 func TestRetentionReadsNoPageBeforeItMust(t *testing.T) {
 	t.Parallel()
 	b := longTier(t)
@@ -216,8 +216,8 @@ func TestRetentionReadsNoPageBeforeItMust(t *testing.T) {
 	b.check()
 }
 
-// The log start is in the manifest to the offset, and gets there without another reason: what
-// DeleteRecords has deleted must not come back with the bucket.
+// The manifest has the exact log start, and gets it without another reason for a commit: records
+// that DeleteRecords has deleted must not come back with the bucket.
 func TestLogStartIsCommitted(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -251,7 +251,7 @@ func TestLogStartIsCommitted(t *testing.T) {
 	if m := w.committed(); m.Sequence != sequence {
 		t.Error("a manifest is written although nothing has changed")
 	}
-	// A leader that does not know of it learns it.
+	// A leader that does not know the log start learns it.
 	next := log.restarted()
 	next.start = 0
 	b = w.start(next, 2)
@@ -260,7 +260,7 @@ func TestLogStartIsCommitted(t *testing.T) {
 	if next.start != within+1 {
 		t.Errorf("the next leader's log starts at %d, want %d", next.start, within+1)
 	}
-	// Behind the tier's end it is the log's alone.
+	// After the tier's end only the log knows its start.
 	fill(next, 1)
 	w.cfg.set(func(c *storageConfig) { c.RemoteCopyDisable = true })
 	if err := next.AdvanceStartOffset(next.end); err != nil {

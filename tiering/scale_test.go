@@ -24,7 +24,8 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// distant is how far the bucket and the metadata store are away: each request takes that long.
+// distant is the round-trip time to the bucket and the metadata store: each request takes that
+// long.
 type distant time.Duration
 
 func (d distant) wait(ctx context.Context) error {
@@ -41,8 +42,8 @@ func (d distant) wait(ctx context.Context) error {
 	}
 }
 
-// manyBucket has the manifests of many partitions. Of the other methods of a bucket none is called for
-// partitions with nothing to do.
+// manyBucket has the manifests of many partitions. The other methods of a bucket are not called for
+// partitions without work.
 type manyBucket struct {
 	objstore.Bucket
 	distant
@@ -67,7 +68,7 @@ func (b *manyBucket) GetRange(ctx context.Context, key string, off int64, p []by
 	return n, nil
 }
 
-// DeleteAll keeps all: what is deleted is trash that the manifests list.
+// DeleteAll keeps everything: the deleted objects are trash that the manifests list.
 func (b *manyBucket) DeleteAll(ctx context.Context, _ []string) error {
 	b.requests.Add(1)
 	return b.wait(ctx)
@@ -92,8 +93,8 @@ func (s manyStore) Txn(ctx context.Context, c []kv.Comparison, ops ...kv.Op) (in
 	return s.MemStore.Txn(ctx, c, ops...)
 }
 
-// quietLog is the log of a partition that nobody writes to: all of it is in the tier but for the active
-// segment.
+// quietLog is the log of a partition without producers: all of it is in the tier except the
+// active segment.
 type quietLog struct{ end int64 }
 
 func (l quietLog) StartOffset() int64      { return 0 }
@@ -109,7 +110,7 @@ func (l quietLog) SetRemoteEndOffset(int64)             {}
 func (l quietLog) AdvanceStartOffset(int64) error       { return nil }
 
 // many is a cluster's remote tier: partitions whose manifests have segments, and no trash but the
-// manifest before.
+// previous manifest.
 type many struct {
 	tb         testing.TB
 	bucket     *manyBucket
@@ -172,7 +173,7 @@ func (s *many) add(partition int32, segments int) {
 	s.bucket.objects[format.PartitionPrefix("", manyTopic, partition)+stored.Name] = content
 }
 
-// broker is one that becomes the leader of all partitions.
+// broker returns a broker that becomes the leader of all partitions.
 func (s *many) broker(change func(*Options)) *Manager {
 	o := Options{
 		Bucket: objstore.Limit(s.bucket, 128), Store: s.store, ClusterID: "cluster", BrokerID: 3, Logger: slog.New(slog.DiscardHandler),
@@ -183,7 +184,7 @@ func (s *many) broker(change func(*Options)) *Manager {
 	return New(o)
 }
 
-// run runs the manager until the function that it returns.
+// run runs the manager until stop is called.
 func (s *many) run(m *Manager) (stop func()) {
 	s.tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -197,7 +198,7 @@ func (s *many) run(m *Manager) (stop func()) {
 	})
 }
 
-// failover has the broker lead all partitions, and returns when all are attached.
+// failover makes the broker the leader of all partitions, and returns when all are attached.
 func (s *many) failover(m *Manager) {
 	s.tb.Helper()
 	s.epoch++
@@ -221,14 +222,14 @@ func manyPartition(i int32) metadata.TopicPartition {
 	return metadata.TopicPartition{Topic: "orders", Partition: i}
 }
 
-// drop has the broker lead nothing any more.
+// drop detaches all partitions from the broker.
 func (s *many) drop(m *Manager) {
 	for i := range int32(s.partitions) {
 		m.Detach(context.Background(), manyPartition(i))
 	}
 }
 
-// heapInUse is in bytes.
+// heapInUse returns the heap's size in bytes.
 func heapInUse() int64 {
 	runtime.GC()
 	runtime.GC() // what the first one has finalized
@@ -237,7 +238,8 @@ func heapInUse() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// heapOf is what each attached partition takes, the manifest included and caches not.
+// heapOf returns what each attached partition takes in bytes, including the manifest but
+// not the caches.
 func (s *many) heapOf(m *Manager) float64 {
 	attached := heapInUse()
 	s.drop(m)
@@ -246,7 +248,7 @@ func (s *many) heapOf(m *Manager) float64 {
 	return float64(attached-detached) / float64(s.partitions)
 }
 
-// TestManyPartitionsAreAttachedTogether: what a failover waits for is not the number of partitions
+// TestManyPartitionsAreAttachedTogether: a failover does not wait for the number of partitions
 // times the time of their requests.
 func TestManyPartitionsAreAttachedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -256,7 +258,8 @@ func TestManyPartitionsAreAttachedTogether(t *testing.T) {
 		defer stop()
 		began := time.Now()
 		s.failover(m)
-		// A pointer to be read, a manifest, and the pointer to be claimed, of 256 at a time.
+		// Three requests each (read the pointer, load the manifest, claim the pointer), 256
+		// partitions at a time.
 		took := time.Since(began)
 		t.Logf("attached in %v", took)
 		if took > 800*time.Millisecond {
@@ -265,7 +268,8 @@ func TestManyPartitionsAreAttachedTogether(t *testing.T) {
 	})
 }
 
-// TestManifestsAreLoadedWithinMemory, however many partitions are attached at a time.
+// TestManifestsAreLoadedWithinMemory checks the bound, however many partitions are attached at a
+// time.
 func TestManifestsAreLoadedWithinMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newMany(t, 100, 4, time.Second)
@@ -283,8 +287,8 @@ func TestManifestsAreLoadedWithinMemory(t *testing.T) {
 	})
 }
 
-// TestLedPartitionsAreSmall: what nobody reads or writes stays below 2 KiB, however long its history is.
-// The race detector takes some for itself.
+// TestLedPartitionsAreSmall: a partition that is neither read nor written stays below 2 KiB,
+// however long its history is. The race detector takes some more.
 func TestLedPartitionsAreSmall(t *testing.T) {
 	for _, segments := range []int{1, 200} {
 		s := newMany(t, 500, segments, 0)
@@ -298,15 +302,15 @@ func TestLedPartitionsAreSmall(t *testing.T) {
 	}
 }
 
-// TestManyIdlePartitionsCostNothing: no request to the bucket in an hour, however long their history
+// TestManyIdlePartitionsCostNothing: no request to the bucket in an hour, however long the history
 // is.
 func TestManyIdlePartitionsCostNothing(t *testing.T) {
 	now := &clock{t: time.Now()}
-	s := newMany(t, 200, 150, 0) // one page, and what is behind it
+	s := newMany(t, 200, 150, 0) // one page, and what follows it
 	m := s.broker(func(o *Options) { o.Now, o.IndexCacheBytes = now.now, 1 })
 	stop := s.run(m)
 	s.failover(m)
-	stop() // what follows is done here
+	stop() // the rest is done step by step
 	s.idle(m, now, time.Minute)
 	before := s.bucket.requests.Load()
 	s.idle(m, now, time.Hour-2*time.Minute) // the first sweeps are an hour after the failover
@@ -315,8 +319,8 @@ func TestManyIdlePartitionsCostNothing(t *testing.T) {
 	}
 }
 
-// The failover of a broker that led 30,000 partitions, with a bucket and a metadata store that are 20 ms
-// away, and what becomes of produce and hot fetch on that broker meanwhile.
+// BenchmarkAttach measures the failover of a broker that led 30,000 partitions, with a bucket and a
+// metadata store that are 20 ms away, and its effect on produce and hot fetch on that broker.
 func BenchmarkAttach(b *testing.B) {
 	s := newMany(b, 30_000, 20, 20*time.Millisecond)
 	log := hotLog(b)
@@ -342,7 +346,7 @@ func BenchmarkAttach(b *testing.B) {
 	busy.report(b, "attaching")
 }
 
-// hotLog is a log on a disk, as that of a partition that is in use.
+// hotLog returns a log on a disk, like that of a partition in use.
 func hotLog(b *testing.B) *storage.Log {
 	b.Helper()
 	logs, err := storage.OpenManager(b.Context(), storage.Options{
@@ -359,7 +363,8 @@ func hotLog(b *testing.B) *storage.Log {
 	return log
 }
 
-// latencies are how long it took to append a batch of 10 kB, and to read it, from when that was due.
+// latencies are how long it took to append a batch of 10 kB and to read it, from the time
+// when that was due.
 type latencies []time.Duration
 
 func (l latencies) report(b *testing.B, when string) {
@@ -421,7 +426,7 @@ func (h *hot) stop() latencies {
 	return h.took
 }
 
-// cpuTime is what the process has used.
+// cpuTime returns the CPU time that the process has used.
 func cpuTime(tb testing.TB) time.Duration {
 	tb.Helper()
 	var usage syscall.Rusage
@@ -431,7 +436,8 @@ func cpuTime(tb testing.TB) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// What a led partition costs that nobody writes to or reads: its memory, and its requests in an hour.
+// BenchmarkIdlePartition measures what a led partition costs that is neither read nor written: its
+// memory, and its requests in an hour.
 func BenchmarkIdlePartition(b *testing.B) {
 	for _, segments := range []int{1, 20, 200} {
 		b.Run(fmt.Sprintf("segments=%d", segments), func(b *testing.B) {
@@ -442,7 +448,7 @@ func BenchmarkIdlePartition(b *testing.B) {
 				m := s.broker(func(o *Options) { o.Now, o.SweepGrace, o.Interval = now.now, 30*24*time.Hour, time.Minute })
 				stop := s.run(m)
 				s.failover(m)
-				stop() // what follows is done here
+				stop() // the rest is done step by step
 				s.idle(m, now, time.Minute)
 				before := s.bucket.requests.Load()
 				s.idle(m, now, time.Hour)
@@ -455,7 +461,7 @@ func BenchmarkIdlePartition(b *testing.B) {
 	}
 }
 
-// idle does what is due in a time.
+// idle does what is due within a time.
 func (s *many) idle(m *Manager, now *clock, d time.Duration) {
 	s.tb.Helper()
 	for range int(d / m.o.Interval) {

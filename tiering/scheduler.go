@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// lane is a queue with workers of its own: an attachment never waits for the uploads
-// of other partitions, and an upload never waits for objects that are deleted.
+// lane is a queue with workers of its own: an attachment never waits for the uploads of other
+// partitions, and an upload never waits for deletions.
 type lane int8
 
 const (
@@ -21,31 +21,32 @@ const (
 	laneCount
 )
 
-// task is what workers do in turn, a unit at a time. One worker at most has it. A
-// partition has one for all that its owner does, and one for what it deletes.
+// task is work that is done one unit at a time, by one worker at most. A partition has one task for
+// all its owner's work, and one for its deletions.
 type task struct {
 	p *partition
 
-	// The scheduler's, under its lock.
+	// The scheduler's lock guards the following.
 	lane   lane
-	hurry  bool          // somebody waits for it
-	queued *list.Element // in the queue of the lane; nil: it is in none
-	again  bool          // pushed while a worker had it
-	gone   bool
-	due    time.Time // when it is pushed by itself; zero: never
-	timer  int       // its place in the heap, if it is due some time
-	// cancel ends the worker's unit of work, and idle (closed by the worker) says
-	// that it has ended; both are nil when no worker has the task.
+	hurry  bool          // a reader waits for it: it goes into the queue hurried
+	queued *list.Element // in the queue of the lane; nil: not queued
+	again  bool          // pushed while a worker had it: it is queued when the worker finishes
+	// gone is set for good by remove: the task is never queued or run again.
+	gone  bool
+	due   time.Time // when it is pushed by the clock; zero: never
+	timer int       // index in the heap of timers, if due is not zero
+	// cancel ends the worker's current unit. finish closes idle when the unit has ended. Both are
+	// nil while no worker has the task.
 	cancel context.CancelFunc
 	idle   chan struct{}
 }
 
-// scheduler hands tasks to workers. A task is with one worker at most and in one
-// queue at most; after one unit of work it goes to the end of the queue, so that a
-// partition with a long backlog does not starve the others.
+// scheduler hands tasks to workers. A task is with one worker at most and in one queue at most.
+// After one unit of work it goes to the end of the queue, so that a partition with a long backlog
+// does not starve the others.
 type scheduler struct {
 	wake  [laneCount]chan struct{} // capacity 1: a queue may have become non-empty
-	timer chan struct{}            // capacity 1: another time may have become the next one
+	timer chan struct{}            // capacity 1: the next due time may have changed
 
 	mu struct {
 		sync.Mutex
@@ -54,7 +55,7 @@ type scheduler struct {
 	}
 }
 
-// taskQueue has those that somebody waits for before the others.
+// taskQueue returns the tasks for which a reader waits before the others.
 type taskQueue struct{ hurried, rest list.List }
 
 func (q *taskQueue) of(t *task) *list.List {
@@ -87,7 +88,7 @@ func newScheduler() *scheduler {
 	return s
 }
 
-// push queues the task.
+// push queues the task, or notes that it is to be queued again if a worker has it.
 func (s *scheduler) push(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +106,7 @@ func (s *scheduler) pushLocked(t *task) {
 	}
 }
 
-// hurry has the task come before all that nobody waits for, when it is queued.
+// hurry moves the task before all for which no reader waits, now or when it is queued next.
 func (s *scheduler) hurry(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,8 +123,8 @@ func (s *scheduler) hurry(t *task) {
 	t.queued = q.of(t).PushBack(t)
 }
 
-// next waits for a task. The worker must call finish for it; cancel is called if it
-// has to stop before.
+// next waits for a task. The worker must call finish for it. The scheduler calls cancel if the
+// worker has to stop earlier.
 func (s *scheduler) next(ctx context.Context, l lane, cancel context.CancelFunc) (*task, bool) {
 	for {
 		if t := s.take(l, cancel); t != nil {
@@ -149,13 +150,14 @@ func (s *scheduler) take(l lane, cancel context.CancelFunc) *task {
 	return t
 }
 
-// outcome is what a worker says about a unit of work.
+// outcome is the result of a unit of work.
 type outcome struct {
 	lane  lane
 	again bool      // there is more to do
-	at    time.Time // when the next look is due without a push; zero: never
+	at    time.Time // when the next unit is due without a push; zero: never
 }
 
+// finish takes a task back from its worker.
 func (s *scheduler) finish(t *task, o outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,7 +167,7 @@ func (s *scheduler) finish(t *task, o outcome) {
 		return
 	}
 	if t.lane != o.lane {
-		t.lane, t.hurry = o.lane, false // what was waited for has been tried
+		t.lane, t.hurry = o.lane, false // the first attempt, for which readers waited, is over
 	}
 	again := o.again || t.again
 	t.again = false
@@ -175,7 +177,7 @@ func (s *scheduler) finish(t *task, o outcome) {
 	}
 }
 
-// remove takes the tasks out and waits until no worker has one of them, even if ctx ends.
+// remove takes the tasks out for good and waits until no worker has one of them, even if ctx ends.
 func (s *scheduler) remove(ctx context.Context, tasks ...*task) {
 	var idle []chan struct{}
 	s.mu.Lock()
@@ -207,8 +209,8 @@ func (s *scheduler) setTimerLocked(t *task, at time.Time) {
 	}
 }
 
-// release queues the tasks that are due, and returns when the next one is (the zero
-// time: there is none).
+// release queues the tasks that are due, and returns when the next one is due, zero if
+// there is none.
 func (s *scheduler) release(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,8 +225,7 @@ func (s *scheduler) release(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// keepTime releases tasks when they are due and calls tick every interval, until ctx
-// ends.
+// keepTime releases tasks when they are due, and calls tick every interval, until ctx ends.
 func (s *scheduler) keepTime(ctx context.Context, interval time.Duration, tick func()) {
 	nextTick := time.Now().Add(interval)
 	for wait := interval; ; {
@@ -250,7 +251,7 @@ func notify(c chan struct{}) {
 	}
 }
 
-// timers is a heap of the tasks that are due some time, the next one first.
+// timers is a heap of the tasks with a due time, the earliest first.
 type timers []*task
 
 // Len implements heap.Interface.

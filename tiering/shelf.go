@@ -7,48 +7,48 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A shelf keeps values by how they are used, so that what is read once does not take the room of
-// what is read again. It is the algorithm 2Q (Johnson and Shasha, VLDB 1994) with two classes more,
-// for a cache that knows who reads on: values that were fetched for a reader who has not come yet,
-// and values that a reader has read to the end.
+// class is how a value was used. A shelf keeps values by class, so that what is read once does not
+// evict what is read again. It is the algorithm 2Q (Johnson and Shasha, VLDB 1994) with two more
+// classes, for a cache that knows which readers continue: values that were fetched for a reader
+// that is expected, and values that a reader has read to the end.
 type class int
 
 const (
-	spent   class = iota // read to the end, once: the first to go
+	spent   class = iota // read to the end, once: evicted first
 	once                 // used once
-	popular              // used again, or asked for again soon after it had gone
-	unread               // fetched ahead: going before it is read would be a request for nothing
+	popular              // used again, or requested again soon after its eviction
+	unread               // fetched ahead: evicted unread it would be a wasted request
 	classCount
 )
 
 const (
-	// popularShare is how much of a shelf popular values take at most, in eighths. The rest is for
+	// popularShare is the most of a shelf that popular values may take, in eighths. The rest is for
 	// what readers are reading, and for what was fetched ahead of them.
 	popularShare = 4
-	// aheadShare is how much of a shelf values may take that were fetched ahead.
+	// aheadShare is the most of a shelf that values fetched ahead may take, in eighths.
 	aheadShare = 3
-	// unreadFor is how long a value that was fetched ahead waits for its reader; after that it is
-	// like one that was read.
+	// unreadFor is how long a value that was fetched ahead waits for its reader; after that it
+	// counts as read.
 	unreadFor = 30 * time.Second
-	// ghostShare is how many keys of values that have gone are remembered, for each value that is
-	// there.
+	// ghostShare is how many keys of evicted values are remembered, for each value that is there.
 	ghostShare = 2
 )
 
-// shelf is not for concurrent use.
+// shelf is the content of a cache. It is not safe for concurrent use: the lock of its cache guards
+// it.
 type shelf[K comparable, V any] struct {
 	limit   int64 // bytes
 	cost    func(V) int64
 	bytes   int64
 	sizes   [classCount]int64
 	classes [classCount]*simplelru.LRU[K, kept[V]]
-	ghosts  *simplelru.LRU[K, struct{}] // keys of values that have gone, and were used once
+	ghosts  *simplelru.LRU[K, struct{}] // keys of values that were evicted after one use
 }
 
 type kept[V any] struct {
 	value V
 	cost  int64
-	since time.Time // when it came
+	since time.Time // when it was added
 }
 
 func newShelf[K comparable, V any](limit int64, cost func(V) int64) *shelf[K, V] {
@@ -77,8 +77,8 @@ func (s *shelf[K, V]) find(key K) (kept[V], class, bool) {
 	return kept[V]{}, 0, false
 }
 
-// use returns the value for a reader. A use that goes on with an earlier one is no other use. risen
-// is true if it is popular from now on.
+// use returns the value for a reader. If goesOn is set, the use continues an earlier one and does
+// not count again. risen is true if the value has just become popular.
 func (s *shelf[K, V]) use(key K, goesOn bool) (value V, risen, ok bool) {
 	k, c, ok := s.find(key)
 	switch {
@@ -96,15 +96,15 @@ func (s *shelf[K, V]) use(key K, goesOn bool) (value V, risen, ok bool) {
 	return k.value, risen, true
 }
 
-// spend says that a reader has read a value to its end.
+// spend records that a reader has read a value to its end.
 func (s *shelf[K, V]) spend(key K) {
 	if k, ok := s.classes[once].Peek(key); ok {
 		s.move(key, k, once, spent)
 	}
 }
 
-// add puts a value in that is not there: for a reader who waits for it, or for one who will come.
-// risen is true if it is popular.
+// add adds a value that is absent: for a reader that waits for it (wanted), or for one that is
+// expected. risen is true if the value is popular at once.
 func (s *shelf[K, V]) add(key K, value V, wanted bool, now time.Time) (risen bool) {
 	c := unread
 	if wanted {
@@ -131,8 +131,8 @@ func (s *shelf[K, V]) move(key K, k kept[V], from, to class) {
 	}
 }
 
-// shrink has values go until the rest has room. The one that has just come stays however large it
-// is: else every read of it would be a request, again and again.
+// shrink evicts values until the rest fits. The newest one stays however large it is: otherwise
+// every read of it would be a new request.
 func (s *shelf[K, V]) shrink(newest K) {
 	for s.sizes[popular] > s.limit*popularShare/8 && s.classes[popular].Len() > 1 {
 		key, k, _ := s.classes[popular].GetOldest()
@@ -162,7 +162,7 @@ func (s *shelf[K, V]) dropOldest(but K) bool {
 	return false
 }
 
-// expire has values that were fetched ahead long ago wait no longer.
+// expire moves values that were fetched ahead long ago to those that are evicted first.
 func (s *shelf[K, V]) expire(now time.Time) {
 	for {
 		key, k, ok := s.classes[unread].GetOldest()

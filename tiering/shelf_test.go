@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestUnreadGoesLast: what was fetched ahead of a reader is there when it comes, whatever others read
-// meanwhile; after a while without a reader it is like all else.
+// TestUnreadGoesLast: what was fetched ahead of a reader is there when the reader arrives, whatever
+// others read before that. After a while without a reader it is evicted like everything else.
 func TestUnreadGoesLast(t *testing.T) {
 	now := time.Now()
 	s := newShelf[int](10, func(string) int64 { return 1 })
@@ -36,7 +36,8 @@ func TestUnreadGoesLast(t *testing.T) {
 	}
 }
 
-// TestReadAheadHasARoomOfItsOwn: what is there and not read counts, and what is coming.
+// TestReadAheadHasARoomOfItsOwn: what is there and unread counts against it, and so does what
+// is being read.
 func TestReadAheadHasARoomOfItsOwn(t *testing.T) {
 	c := &cache[int, string]{ahead: 100}
 	c.mu.shelf = newShelf[int](1000, func(string) int64 { return 30 })

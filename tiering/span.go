@@ -10,8 +10,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// span begins a span of what is done for a partition from an offset on; nil
-// without a tracer.
+// span begins a span for work on a partition from an offset on. The span is nil without a tracer.
 func (m *Manager) span(ctx context.Context, name string, tp metadata.TopicPartition, offset int64) (context.Context, trace.Span) {
 	if m.o.Tracer == nil {
 		return ctx, nil
@@ -21,8 +20,8 @@ func (m *Manager) span(ctx context.Context, name string, tp metadata.TopicPartit
 	))
 }
 
-// inSpanOf has a read of the object store, which somebody else runs, be a part
-// of the trace of the one who asked for it first.
+// inSpanOf makes a read of the object store, which a fetcher's worker runs, a part of the trace of
+// the first caller that asked for it.
 func inSpanOf(asker context.Context, read func(context.Context) int64) func(context.Context) int64 {
 	span := trace.SpanContextFromContext(asker)
 	if !span.IsValid() {

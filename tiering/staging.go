@@ -9,13 +9,13 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// maxStaged is how many objects of a partition may be in the bucket without a manifest that names
-// them, and so how many segments one manifest commits at the most.
+// maxStaged bounds the objects of a partition that are in the bucket without a manifest that names
+// them, and so the segments that one manifest commits.
 const maxStaged = 16
 
-// stage puts the objects of segments into the bucket, as many as streams are free. One that is there
-// since a commit failed, or an upload before it, is not uploaded again. The error is that of the
-// first segment that has failed; those behind it may be staged all the same.
+// stage uploads the objects of segments, as many as streams are free. An object that is already
+// there, because its commit or an upload before it failed, is not uploaded again. The error is that
+// of the first segment that failed; later segments may be staged nevertheless.
 func (p *partition) stage(ctx context.Context, m *format.Manifest, segments []closedSegment) error {
 	var keep []string
 	var missing []closedSegment
@@ -43,7 +43,7 @@ func (p *partition) stage(ctx context.Context, m *format.Manifest, segments []cl
 	}()
 	due := ownership.UploadDue{Objects: ownership.ObjectsOf(u.names...), Keep: ownership.ObjectsOf(keep...)}
 	err = p.do(ctx, due, func(ctx context.Context, r ownership.Request) (ownership.Event, error) {
-		began = true // each gives its stream back
+		began = true // from here on each upload gives back its stream
 		stepped.InParallel(ctx, n, n, u.upload)
 		return ownership.Uploaded{Upload: r.(ownership.Upload), Objects: u.done()}, nil
 	})
@@ -54,7 +54,7 @@ func (p *partition) stage(ctx context.Context, m *format.Manifest, segments []cl
 	return u.failed()
 }
 
-// keepStaged has the entries of what is staged, and of nothing else.
+// keepStaged keeps the entries of what the state machine has as staged, and no others.
 func (p *partition) keepStaged(more []*format.Segment) {
 	owned, _ := p.own.Phase().(ownership.Owned)
 	old := p.chores.staged
@@ -71,8 +71,8 @@ func (p *partition) keepStaged(more []*format.Segment) {
 	}
 }
 
-// stagedAs is the entry of the segment's object that no manifest names yet, nil if there is none, or
-// one of another range.
+// stagedAs returns the entry of the segment's object that no manifest names yet. It returns nil if
+// there is none, or if its range differs.
 func (p *partition) stagedAs(m *format.Manifest, s closedSegment) *format.Segment {
 	owned, ok := p.own.Phase().(ownership.Owned)
 	if !ok {
@@ -88,8 +88,7 @@ func (p *partition) stagedAs(m *format.Manifest, s closedSegment) *format.Segmen
 	return nil
 }
 
-// stagedInOrder are the entries of what is staged, from the first of the segments to that before the
-// first one that is not.
+// stagedInOrder returns the entries of the segments that are staged, up to the first that is not.
 func (p *partition) stagedInOrder(m *format.Manifest, segments []closedSegment) (entries []format.Segment) {
 	for _, s := range segments {
 		staged := p.stagedAs(m, s)
@@ -101,7 +100,7 @@ func (p *partition) stagedInOrder(m *format.Manifest, segments []closedSegment) 
 	return entries
 }
 
-// startOf is the first offset that a segment's object serves: a tier has none twice.
+// startOf returns the first offset that a segment's object serves: no offset is in the tier twice.
 func startOf(m *format.Manifest, s closedSegment) int64 {
 	start := s.baseOffset
 	if m.Sequence > 0 {
@@ -110,14 +109,15 @@ func startOf(m *format.Manifest, s closedSegment) int64 {
 	return start
 }
 
-// uploads are those of one unit of work, side by side. Each has a place of its own in the slices.
+// uploads are the uploads of one unit of work, which run side by side. Each has its own index
+// in the slices.
 type uploads struct {
 	p        *partition
 	manifest *format.Manifest // that they are to follow
 	segments []closedSegment
-	waiting  int // segments of the partition, with these
+	waiting  int // closed segments of the partition, including these
 	names    []string
-	entries  []*format.Segment // nil: it has failed
+	entries  []*format.Segment // nil: the upload failed
 	errs     []error
 }
 
@@ -132,7 +132,7 @@ func newUploads(ctx context.Context, p *partition, m *format.Manifest, segments 
 	return u
 }
 
-// upload is the i-th of them.
+// upload does the i-th upload.
 func (u *uploads) upload(ctx context.Context, i int) {
 	defer u.p.m.streams.give(1)
 	u.p.Stats.CopyRequests.Add(1)
@@ -142,7 +142,7 @@ func (u *uploads) upload(ctx context.Context, i int) {
 	}
 }
 
-// put puts a segment's object into the bucket and returns the manifest's entry for it.
+// put writes a segment's object to the bucket and returns the manifest's entry for it.
 func (u *uploads) put(ctx context.Context, s closedSegment, name string) (_ *format.Segment, err error) {
 	p, start := u.p, startOf(u.manifest, s)
 	ctx, span := p.m.span(ctx, "upload segment", p.TopicPartition, s.baseOffset)
@@ -181,7 +181,7 @@ func (u *uploads) put(ctx context.Context, s closedSegment, name string) (_ *for
 	return &entry, nil
 }
 
-// done are the objects that are there.
+// done returns the objects that were uploaded.
 func (u *uploads) done() ownership.Objects {
 	var names []string
 	for i, entry := range u.entries {
@@ -192,7 +192,7 @@ func (u *uploads) done() ownership.Objects {
 	return ownership.ObjectsOf(names...)
 }
 
-// failed is why the first of them failed that has, nil if none did.
+// failed returns the error of the first upload that failed, nil if none did.
 func (u *uploads) failed() error {
 	for _, err := range u.errs {
 		if err != nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// keyAt is what the keys of segment objects from an offset on have in them.
+// keyAt returns what the keys of segment objects from an offset on contain.
 func keyAt(offset int64) string { return fmt.Sprintf("/%020d-", offset) }
 
-// puts counts the uploads of segments and manifests, and how many segments go up at a time.
+// puts counts the uploads of segments and manifests, and how many segments are uploaded at a time.
 type puts struct {
 	objstoreBucket
 	took time.Duration // of each segment
@@ -26,7 +26,7 @@ type puts struct {
 	mu                  sync.Mutex
 	segments, manifests int
 	now, most           int
-	bySegment           map[int64]int // by the offsets that they start at
+	bySegment           map[int64]int // by the offsets at which they start
 }
 
 func (b *puts) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstorePut) error {
@@ -62,7 +62,7 @@ func (b *puts) Put(ctx context.Context, key string, body io.ReadSeeker, opts obj
 }
 
 // TestSegmentsGoUpSideBySide: one partition has all streams, and one manifest commits what they
-// brought.
+// have uploaded.
 func TestSegmentsGoUpSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -86,8 +86,8 @@ func TestSegmentsGoUpSideBySide(t *testing.T) {
 	})
 }
 
-// TestStreamsAreSharedByPartitions: the bound is that of the broker, and a second partition does not
-// wait for more than one upload of the first.
+// TestStreamsAreSharedByPartitions: the broker has one bound, and a second partition waits for no
+// more than one upload of the first.
 func TestStreamsAreSharedByPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -115,8 +115,8 @@ func TestStreamsAreSharedByPartitions(t *testing.T) {
 	})
 }
 
-// TestWhatIsBehindAFailedUploadStaysStaged: what is before it is committed, and what is behind it goes up
-// once.
+// TestWhatIsBehindAFailedUploadStaysStaged: what precedes the failed segment is committed, and what
+// follows it is uploaded once.
 func TestWhatIsBehindAFailedUploadStaysStaged(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -155,7 +155,7 @@ func TestWhatIsBehindAFailedUploadStaysStaged(t *testing.T) {
 	b.sweepAll()
 }
 
-// TestStagedBehindTheLogStartIsAnOrphan: DeleteRecords has taken what was staged.
+// TestStagedBehindTheLogStartIsAnOrphan: DeleteRecords has deleted what was staged.
 func TestStagedBehindTheLogStartIsAnOrphan(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -181,13 +181,13 @@ func TestStagedBehindTheLogStartIsAnOrphan(t *testing.T) {
 	b.sweepAll()
 }
 
-// TestCrashWithSeveralStaged: an upload fails with others behind it, and any request after that, or
-// before, is the last one of the broker. What it had staged are orphans to the next one.
+// TestCrashWithSeveralStaged: an upload fails while later ones succeed, and any request before or
+// after that is the last one of the broker. What it has staged are orphans to the next broker.
 func TestCrashWithSeveralStaged(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
 		for n, sprung := 0, true; sprung; n++ {
-			sprung = false // and stays so where the run is passed over
+			sprung = false // and stays so where the run is skipped
 			t.Run(fmt.Sprintf("request=%d/after=%t", n, after), func(t *testing.T) {
 				w := newWorld(t)
 				trap := &trap{n: n, after: after, die: true}

@@ -9,23 +9,23 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// State is what a partition's remote tier is about.
+// State is the state of a partition's remote tier.
 type State string
 
 // The states of a partition's remote tier.
 const (
 	// StateAttaching: the manifest is not loaded and claimed yet.
 	StateAttaching State = "attaching"
-	// StateActive: segments go up as they are closed, or would.
+	// StateActive: segments are uploaded as they are closed.
 	StateActive State = "active"
-	// StatePaused: segments would go up, but for remote.log.copy.disable of the topic.
+	// StatePaused: remote.log.copy.disable of the topic stops uploads.
 	StatePaused State = "paused"
 	// StateFollowing: another broker leads the partition; the tier is only read.
 	StateFollowing State = "following"
 	// StateDeposed: another leader owns the manifest.
 	StateDeposed State = "deposed"
-	// StateReadOnly: this broker leads, and must not change what a newer version has written. The tier
-	// is read; nothing goes up, expires or is deleted.
+	// StateReadOnly: this broker leads, but must not change what a newer version has written. The
+	// tier is read; nothing is uploaded, expired or deleted.
 	StateReadOnly State = "read-only"
 )
 
@@ -33,28 +33,26 @@ const (
 type Status struct {
 	State       State
 	LeaderEpoch int32
-	// StartOffset and EndOffset (exclusive) are the range that can be read from
-	// the remote tier. Both are -1 when nothing has been uploaded yet. When all
-	// of it has expired they are equal.
+	// StartOffset and EndOffset (exclusive) are the range that can be read from the remote tier.
+	// Both are -1 if nothing has been uploaded yet. They are equal if all of it has expired.
 	StartOffset, EndOffset int64
-	// Segments and Bytes are what the remote tier holds, in bytes of the log.
+	// Segments and Bytes count what the remote tier holds, in bytes of the log.
 	Segments, Bytes int64
-	// LagSegments and LagBytes are closed and wait to be uploaded.
+	// LagSegments and LagBytes count closed segments that wait to be uploaded.
 	LagSegments, LagBytes int64
-	// LastUpload is when this attachment last committed a segment, or when the
-	// newest one of the tier went up; zero: never.
+	// LastUpload is when this attachment last committed a segment, or when the newest one of the
+	// tier was uploaded; zero: never.
 	LastUpload time.Time
-	// Manifest is the name of the current one, "" for none.
+	// Manifest is the name of the current manifest, "" for none.
 	Manifest string
-	// Err is why kinds of work failed the last time, nil if none did.
+	// Err joins the errors of the kinds of work whose last attempt failed, nil if none did.
 	Err error
-	// Problems are what somebody has to look at, or soon will: the most urgent first.
+	// Problems are what an operator has to look at, now or soon: the most urgent first.
 	Problems []Problem
 }
 
-// The kinds of problems that are not a kind of work that fails: "attach" (to load and
-// claim the manifest, and to compare it with the local log), "upload", "expire", "sweep"
-// and "delete".
+// The kinds of problems that are not a failing kind of work. Those are "attach" (to load and claim
+// the manifest, and to compare it with the local log), "upload", "expire", "sweep" and "delete".
 const (
 	ProblemDamage      = "damage"      // an object is missing or damaged
 	ProblemUndeletable = "undeletable" // objects cannot be deleted
@@ -63,21 +61,21 @@ const (
 // The kinds of problems of the bucket as a whole.
 const (
 	ProblemOrphans = "orphans" // objects belong to no topic
-	ProblemSuspect = "suspect" // and the bucket's catalogue has the topic
+	ProblemSuspect = "suspect" // the same, but the bucket's catalogue has the topic
 )
 
-// Problem is something that keeps a part of the remote tier's work from being done, or
-// its data from being read.
+// Problem is something that keeps a part of the remote tier's work from being done, or its data
+// from being read.
 type Problem struct {
 	Kind   string
-	Object string    // it is about; "": none
-	Count  int       // of such objects, if they are many; at least 1
-	Since  time.Time // when this broker found it
-	Err    error     // as it was found last
+	Object string    // the object in question; "": none
+	Count  int       // number of such objects; at least 1
+	Since  time.Time // when this broker first found it
+	Err    error     // what it last found
 }
 
-// Status returns how the partition's remote tier is, false if it is not attached.
-// On a follower it is what the last read saw.
+// Status returns the state of the partition's remote tier. It returns false if the partition is not
+// attached. On a follower it is what the last read saw.
 func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	p, ok := m.partition(tp)
 	if !ok {
@@ -107,8 +105,8 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	return s, true
 }
 
-// problems are damage, then what does not work, then what cannot be deleted. The error
-// is that of what does not work.
+// problems returns damage, then kinds of work that fail, then what cannot be deleted. The error
+// joins those of the kinds of work.
 func (p *partition) problems() (all []Problem, err error) {
 	for _, d := range p.damaged() {
 		all = append(all, Problem{ProblemDamage, d.Object, 1, d.Since, d.Err})

@@ -9,16 +9,16 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// streams are the uploads that may be under way at a time, over all partitions. A partition takes as
-// many as are free and as it has segments for: one that is alone has all of them. Each is given back
-// as soon as its segment is there, and those who wait are served in the order in which they came: a
-// partition waits for one upload of each that came before it, however long their backlogs are.
+// streams bounds the uploads under way at a time, over all partitions. A partition takes as many as
+// are free, up to its number of segments: a partition that is alone gets all. Each stream is given
+// back as soon as its segment is uploaded. Partitions that wait are served in order of arrival:
+// each waits for one upload of every partition before it, however long their backlogs are.
 type streams struct {
-	changed stepped.Broadcast // one is free, or another is the first that waits
+	changed stepped.Broadcast // a stream is free, or another waiter is first
 	mu      struct {
 		sync.Mutex
 		free    int
-		waiting list.List // without values; only the first one takes
+		waiting list.List // without values; only the first one may take
 	}
 }
 
@@ -28,7 +28,7 @@ func newStreams(n int) *streams {
 	return s
 }
 
-// take waits for its turn until there is a free one, and takes up to most.
+// take waits for its turn and a free stream, and takes up to most.
 func (s *streams) take(ctx context.Context, most int) (int, error) {
 	turn := s.enter()
 	defer s.leave(turn)
@@ -55,13 +55,14 @@ func (s *streams) leave(turn *list.Element) {
 	s.changed.Signal()
 }
 
+// serves reports whether it is turn's turn and a stream is free.
 func (s *streams) serves(turn *list.Element) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.free > 0 && s.mu.waiting.Front() == turn
 }
 
-// give gives n of them back.
+// give returns n streams.
 func (s *streams) give(n int) {
 	s.mu.Lock()
 	s.mu.free += n

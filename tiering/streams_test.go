@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// TestStreamsAreGivenInTurn: who gives a stream back and asks again comes after those who wait, and who
-// has given up keeps no place.
+// TestStreamsAreGivenInTurn: a partition that gives a stream back and asks again goes after those
+// that wait, and one that has given up keeps no place.
 func TestStreamsAreGivenInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreams(3)

@@ -21,7 +21,7 @@ func small(log *fakeLog, n int) {
 	}
 }
 
-// uploadedAtOnce has segments closed, and fails unless all of them go up before any time passes.
+// uploadedAtOnce closes segments, and fails unless all of them are uploaded before any time passes.
 func uploadedAtOnce(t *testing.T, m *Manager, log *fakeLog, tp metadata.TopicPartition, n int) {
 	t.Helper()
 	small(log, n)
@@ -32,7 +32,8 @@ func uploadedAtOnce(t *testing.T, m *Manager, log *fakeLog, tp metadata.TopicPar
 	}
 }
 
-// TestUploadsGoOnWhereNothingCanBeDeleted: neither their pace nor a kick depends on it.
+// TestUploadsGoOnWhereNothingCanBeDeleted: neither the pace of uploads nor a kick depends on
+// deletions.
 func TestUploadsGoOnWhereNothingCanBeDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -41,7 +42,7 @@ func TestUploadsGoOnWhereNothingCanBeDeleted(t *testing.T) {
 		log := newFakeLog(t)
 		small(log, 3)
 		tp := w.attachTo(m, log, 7, 1)
-		time.Sleep(5 * time.Minute) // the grace of the replaced manifests is over
+		time.Sleep(5 * time.Minute) // the grace period of the replaced manifests is over
 		if w.faults.Calls(objstoretest.DeleteOp) == 0 {
 			t.Fatal("nothing was to be deleted")
 		}
@@ -75,7 +76,7 @@ func TestUploadsGoOnWhereNothingExpires(t *testing.T) {
 	})
 }
 
-// damage replaces an object by nonsense.
+// damage replaces an object with nonsense.
 func (w *world) damage(key string) {
 	w.t.Helper()
 	if err := w.bucket.Put(context.Background(), key, bytes.NewReader([]byte("nonsense")), objstorePut{}); err != nil {
@@ -83,7 +84,7 @@ func (w *world) damage(key string) {
 	}
 }
 
-// hangingBucket has deletions hang until their context ends.
+// hangingBucket has deletions that hang until their context ends.
 type hangingBucket struct {
 	objstoreBucket
 	entered chan struct{}
@@ -98,7 +99,7 @@ func (b *hangingBucket) DeleteAll(ctx context.Context, _ []string) error {
 	return ctx.Err()
 }
 
-// TestUploadsDoNotWaitForDeletions that hang, and a detach ends them.
+// TestUploadsDoNotWaitForDeletions: hanging deletions delay no upload, and a detach ends them.
 func TestUploadsDoNotWaitForDeletions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -117,7 +118,7 @@ func TestUploadsDoNotWaitForDeletions(t *testing.T) {
 	})
 }
 
-// logged is what has been logged from a level on, a line each.
+// logged is what was logged from a level on, a line each.
 type logged struct {
 	mu    sync.Mutex
 	lines []string
@@ -145,7 +146,7 @@ func (l *logged) with(text string) (n int) {
 	return n
 }
 
-// TestGapIsLoggedOnce although the log's end, which is in its text, moves.
+// TestGapIsLoggedOnce: the log's end, which is in the text, moves, but the gap is the same.
 func TestGapIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -170,8 +171,8 @@ func TestGapIsLoggedOnce(t *testing.T) {
 	})
 }
 
-// TestHintsAreOfGrowth: others hear of a partition's tier when it has another end, and not each time
-// that somebody looks at it.
+// TestHintsAreOfGrowth: a hint is sent when a partition's tier has another end, and not at
+// each look at it.
 func TestHintsAreOfGrowth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -190,7 +191,7 @@ func TestHintsAreOfGrowth(t *testing.T) {
 		tp := w.attachTo(m, log, 7, 1)
 		synctest.Wait()
 		time.Sleep(time.Hour)
-		w.attachTo(m, log, 7, 2) // the leader that committed has told them
+		w.attachTo(m, log, 7, 2) // the leader that committed has sent the hint
 		time.Sleep(time.Hour)
 		small(log, 1)
 		m.Kick(tp)
@@ -203,13 +204,14 @@ func TestHintsAreOfGrowth(t *testing.T) {
 	})
 }
 
-// TestIdlePartitionsCostNothing: no request to the object store, however little of their pages the
-// cache holds.
+// TestIdlePartitionsCostNothing: no request to the object store, however few of their pages
+// the cache holds.
 func TestIdlePartitionsCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.cfg.set(func(c *storageConfig) { c.RetentionMs, c.RetentionBytes = 365*24*3600_000, 1<<40 })
-		m := running(t, w, func(o *Options) { o.IndexCacheBytes, o.SweepGrace = 1, time.Second }) // the first sweep is soon
+		// The first sweep is soon.
+		m := running(t, w, func(o *Options) { o.IndexCacheBytes, o.SweepGrace = 1, time.Second })
 		now := time.Now().UnixMilli()
 		for i := range int32(20) {
 			log := newFakeLog(t)
@@ -218,7 +220,8 @@ func TestIdlePartitionsCostNothing(t *testing.T) {
 			}
 			w.attachTo(m, log, i, 1)
 		}
-		time.Sleep(5 * time.Minute) // the manifests that were replaced are deleted, and retention has looked once
+		// The replaced manifests are deleted, and retention has looked once.
+		time.Sleep(5 * time.Minute)
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		time.Sleep(time.Hour)
 		if n := w.faults.Calls(objstoretest.AnyOp) - calls; n != 0 {
@@ -227,8 +230,8 @@ func TestIdlePartitionsCostNothing(t *testing.T) {
 	})
 }
 
-// TestAwaitedPartitionsAreAttachedFirst: after a failover of many partitions a reader does not wait for
-// those that no one reads.
+// TestAwaitedPartitionsAreAttachedFirst: after a failover of many partitions a reader does not wait
+// for partitions without readers.
 func TestAwaitedPartitionsAreAttachedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -251,7 +254,8 @@ func TestAwaitedPartitionsAreAttachedFirst(t *testing.T) {
 		if _, _, err := m.read(t.Context(), last, 0, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
-		// Its turn after those that are being attached, its manifest, its index, its chunk.
+		// The partition waits for those being attached; then come its manifest, its index
+		// and its chunk.
 		if waited := time.Since(began); waited > 5*time.Second {
 			t.Errorf("the read took %v", waited)
 		}

@@ -13,10 +13,9 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// sweep removes, rarely, the objects of the partition that nothing names: those
-// of uploads that a crash cut short and of leaders that were deposed. Package
-// ownership says which objects these may be, and when. A log that does not continue the
-// tier is a reason to doubt the manifest, and then nothing is swept.
+// sweep deletes, rarely, the objects of the partition that nothing names: those of interrupted
+// uploads and of deposed leaders. Package ownership says which objects these may be, and when. A
+// log that does not continue the tier is a reason to doubt the manifest: then nothing is swept.
 func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	now := p.m.o.Now()
 	if p.deletions.takeUnread() {
@@ -30,28 +29,28 @@ func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	})
 }
 
-// sweeping is a sweep under way.
+// sweeping is a sweep in progress.
 type sweeping struct {
 	p       *partition
 	request ownership.Sweep
 	began   time.Time
-	current *format.Manifest // which nobody replaces before the sweep has ended
+	current *format.Manifest // not replaced before the sweep has ended
 	listed  *listedTrash
-	found   []string // orphans that are still there
+	found   []string // orphans that still exist
 	removed int
 	refused map[string]*failure
-	unknown error // why it is not known of some object whether it is named
+	unknown error // why it is unknown whether some object is named; nil: it is known
 }
 
-// removeOrphans does the request of a sweep that began at a time. An object that cannot
-// be removed, or may be named by a page that cannot be read, stays until the next sweep.
+// removeOrphans performs the request of a sweep that began at a time. An object that cannot be
+// deleted, or that an unreadable page may name, stays until the next sweep.
 func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began time.Time) error {
 	s := &sweeping{p: p, request: r, began: began, refused: map[string]*failure{}}
 	var err error
 	if s.current, err = p.wholeForWork(ctx); err == nil {
 		s.listed, err = p.listTrash(ctx)
 	}
-	if err != nil { // what is trash is not known: nothing is taken for an orphan
+	if err != nil { // without the list of trash nothing can be taken for an orphan
 		if s.unknown = err; errors.Is(err, ErrCorrupt) || beyond(err) {
 			s.ended(ctx)
 			return nil
@@ -112,7 +111,7 @@ func (s *sweeping) remove(ctx context.Context) error {
 	return nil
 }
 
-// ended notes what a sweep has left, and when the next one is due.
+// ended records what a sweep has left, and when the next one is due.
 func (s *sweeping) ended(ctx context.Context) {
 	p := s.p
 	p.deletions.swept(s.refused)
@@ -124,16 +123,16 @@ func (s *sweeping) ended(ctx context.Context) {
 	for key, f := range s.refused { // any order
 		p.logger().Warn("objects that no manifest names cannot be removed",
 			slog.Int("objects", len(s.refused)), slog.String("object", key), slog.Any("error", f.err))
-		break // one of them says enough
+		break // one of them is enough
 	}
 	if s.unknown != nil {
 		p.logger().Warn("a sweep could not look at a part of the remote tier", slog.Any("error", s.unknown))
 	}
 }
 
-// names returns true if the current manifest, its pages or its trash name the object, or the sweep
-// has to spare it. A page or segment is looked for at the offset that its name tells, so that
-// nothing of the history has to be held in memory.
+// names reports whether the current manifest, its pages or its trash name the object, or the sweep
+// has to spare it. A page or segment is looked up at the offset in its name, so that the history
+// does not have to be held in memory.
 func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
 	m, name := s.current, n.String()
 	if s.listed.has(n) || name == manifestName(s.request.Current) || s.request.Staged.Has(name) {
@@ -144,7 +143,7 @@ func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
 	}
 	for node, err := range m.Tree(s.p.lookAtWritable).Path(ctx, format.UpTo(n.StartOffset)) {
 		switch {
-		case beyond(err): // it may name whatever there is
+		case beyond(err): // it may name anything
 			return true, nil
 		case err != nil:
 			return false, err
@@ -153,17 +152,19 @@ func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
 			return s.Name == name || n.StartOffset < s.EndOffset && s.Supported() != nil, nil
 		case node.Page.Name == name || node.Page.Supported() != nil:
 			return true, nil
-		case node.Page.EndOffset <= m.StartOffset: // it is deleted, or trash, and so is all below it
+		// The page is deleted, or trash, and so is everything below it.
+		case node.Page.EndOffset <= m.StartOffset:
 			return false, nil
-		case n.Kind == format.KindPage && node.Page.Level <= n.Level: // one above it would start there or earlier
+		// A page that names it would start there or earlier, and have a higher level.
+		case n.Kind == format.KindPage && node.Page.Level <= n.Level:
 			return false, nil
 		}
 	}
 	return false, nil
 }
 
-// maxListedTrash bounds how much trash a sweep holds in memory. Where there is more, nothing can be
-// deleted anyhow.
+// maxListedTrash bounds how much trash a sweep holds in memory. Where there is more,
+// deletions fail anyway.
 const maxListedTrash = 1 << 17
 
 // listedTrash is what the manifest and its trash pages list.
@@ -172,7 +173,7 @@ type listedTrash struct {
 	pages []format.Trash // of the tree: what they name is trash too
 }
 
-// has returns true if the object is trash: who deletes it is deleteDue.
+// has reports whether the object is trash, which deleteListed deletes.
 func (l *listedTrash) has(n format.Name) bool {
 	if l.names[n.String()] {
 		return true
@@ -188,7 +189,7 @@ func (l *listedTrash) has(n format.Name) bool {
 	return false
 }
 
-// add adds trash, but for what is gone.
+// add adds trash, except what is already deleted.
 func (l *listedTrash) add(trash []format.Trash, gone map[string]bool) {
 	for i := range trash {
 		if gone[trash[i].Name] {
@@ -201,7 +202,7 @@ func (l *listedTrash) add(trash []format.Trash, gone map[string]bool) {
 	}
 }
 
-// listTrash is all trash of the current manifest that is there still, and what is pinned.
+// listTrash returns all trash of the current manifest that still exists, and what is pinned.
 func (p *partition) listTrash(ctx context.Context) (*listedTrash, error) {
 	m, d := p.manifest.Load(), &p.deletions
 	if n := m.TrashEntries() - d.doneCount(m); n > maxListedTrash {
@@ -224,7 +225,7 @@ func (p *partition) listTrash(ctx context.Context) (*listedTrash, error) {
 	return l, nil
 }
 
-// listPage adds what a trash page lists, and those below it.
+// listPage adds what a trash page lists, and what the pages below it list.
 func (p *partition) listPage(ctx context.Context, l *listedTrash, r *format.TrashRef, gone map[string]bool) error {
 	page, err := p.loadTrash(ctx, r)
 	if errors.Is(err, objstore.ErrNotFound) { // it was deleted with all that it listed

@@ -34,6 +34,8 @@ func (w *world) put(key string) {
 	}
 }
 
+// TestSweeperRemovesOrphansOnly: a sweep deletes what nothing names, but nothing of a newer leader,
+// and nothing that is not Varve's.
 func TestSweeperRemovesOrphansOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -45,7 +47,7 @@ func TestSweeperRemovesOrphansOnly(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	b.now.advance(2 * b.m.o.DeleteDelay)
-	b.mustDrain() // the old manifests are gone
+	b.mustDrain() // the old manifests are deleted
 	before := b.objects()
 
 	orphans := []string{
@@ -58,8 +60,9 @@ func TestSweeperRemovesOrphansOnly(t *testing.T) {
 		format.Name{Kind: format.KindTrash, LeaderEpoch: 5, Sequence: 3, Attempt: "dead"}.String(),
 	}
 	kept := []string{
-		format.Name{Kind: format.KindSegment, StartOffset: 60, LeaderEpoch: 6, Attempt: "next"}.String(), // of a leader that we do not know yet
-		"readme.txt", // not ours
+		// Of a leader that this broker does not know yet.
+		format.Name{Kind: format.KindSegment, StartOffset: 60, LeaderEpoch: 6, Attempt: "next"}.String(),
+		"readme.txt", // not Varve's
 	}
 	for _, name := range append(slices.Clone(orphans), kept...) {
 		w.put(b.p.prefix + name)
@@ -136,7 +139,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	if err := cleaner.CleanDeleted(ctx, gone); err != nil {
 		t.Fatal(err)
 	}
-	// Marked; a leader that has not heard of it yet does not get far.
+	// The pointer is marked; a leader that has not seen it yet is deposed.
 	fill(log, 1)
 	if err := b.drain(); !errors.Is(err, ErrDeposed) {
 		t.Fatalf("step after the deletion: %v, want ErrDeposed", err)
@@ -150,7 +153,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	}
 	w.now.advance(2 * b.m.o.UploadTimeout)
 	w.start(log, 9).m.Detach(t.Context(), w.tp)
-	// A crash at any delete; it goes on where it was.
+	// A crash at any deletion: the cleanup continues where it was.
 	for i := 0; ; i++ {
 		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 7 * i, Times: 1})
 		err := cleaner.CleanDeleted(ctx, gone)
@@ -177,7 +180,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	}
 }
 
-// A listing that does not show the newest objects must not keep named ones alive.
+// A listing without the newest objects must not keep named ones alive.
 func TestDeletedTopicWithAStaleListing(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

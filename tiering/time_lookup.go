@@ -10,9 +10,9 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// OffsetForTimestamp finds the first record of the remote tier, from the log
-// start on, whose timestamp is ts or later; false if there is none. It looks only
-// into segments that begin below an offset: before, which is where the local log begins.
+// OffsetForTimestamp finds the first record of the remote tier, from the log start on, whose
+// timestamp is ts or later. It returns false if there is none. It searches only segments that begin
+// below the offset before, where the local log begins.
 func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error) {
 	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
@@ -25,9 +25,9 @@ func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicParti
 	return found, ok, nil
 }
 
-// MaxTimestamp finds the largest timestamp in the remote tier, from the log
-// start on, and the first record that has it; false if there is none, or it is only in
-// segments that begin at the offset before, or later.
+// MaxTimestamp finds the largest timestamp in the remote tier, from the log start on, and the first
+// record that has it. It returns false if there is none, or only in segments that begin at the
+// offset before or later.
 func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, before int64) (storage.TimestampOffset, bool, error) {
 	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
@@ -44,9 +44,9 @@ func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, 
 	return found, ok, nil
 }
 
-// largestTimestamp is that of all records from the log start on, in segments that begin
-// below an offset or are in a page with one that does. What entries and pages tell of
-// themselves is enough, but for those that begin below the log start.
+// largestTimestamp returns that of all records from the log start on, in segments that begin below
+// an offset, or are in a page with such a segment. The summaries in entries and pages are enough,
+// except for segments that begin below the log start.
 func (p *partition) largestTimestamp(ctx context.Context, m *format.Manifest, before int64) (int64, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
 	largest := int64(-1)
@@ -86,9 +86,8 @@ func (p *partition) largestTimestamp(ctx context.Context, m *format.Manifest, be
 	return largest, nil
 }
 
-// largestTimestamp is that of the segment's records from start on, or the one
-// given if that is larger. If it comes behind the chunk that start is in, the
-// directory has it.
+// largestTimestamp returns that of the segment's records from start on, or largest if that is
+// larger. If the segment's largest timestamp is after the chunk of start, the directory has it.
 func (r *segmentReader) largestTimestamp(ctx context.Context, start, largest int64) (int64, error) {
 	i, n := r.index.Chunks.AtOffset(start), r.chunks()
 	if last := r.index.Chunks[n-1].MaxTimestamp; last > r.index.Chunks[i].MaxTimestamp {
@@ -121,8 +120,8 @@ func (r *segmentReader) largestTimestamp(ctx context.Context, start, largest int
 	return largest, nil
 }
 
-// lookUpTime goes through the segments that may have such a record, in order:
-// timestamps need not ascend from one segment to the next.
+// lookUpTime goes through the segments that may have such a record, in order: timestamps need not
+// ascend from one segment to the next.
 func (p *partition) lookUpTime(ctx context.Context, m *format.Manifest, ts, before int64) (storage.TimestampOffset, bool, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
 	skip := func(r *format.PageRef) bool { return r.MaxTimestamp < ts || r.StartOffset >= before }
@@ -148,9 +147,9 @@ func (p *partition) lookUpTime(ctx context.Context, m *format.Manifest, ts, befo
 	return storage.TimestampOffset{}, false, nil
 }
 
-// lookUpTime finds the first record of the segment at or after both ts and start:
-// the directory tells the chunk, and there the batches are looked at. Only where the
-// records that are late enough lie before start there may be more to read.
+// lookUpTime finds the first record of the segment at or after both ts and start. The directory
+// gives the chunk, whose batches are then searched. More chunks are read only if the records that
+// are late enough are before start.
 func (r *segmentReader) lookUpTime(ctx context.Context, ts, start int64) (storage.TimestampOffset, bool, error) {
 	for i := max(r.index.Chunks.AtTime(ts), r.index.Chunks.AtOffset(start)); i < r.chunks(); i++ {
 		chunk, err := r.chunk(ctx, i)

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// jumbled timestamps do not ascend: within a segment, from one to the next, and
+// jumbled returns timestamps that do not ascend, within a segment or from one to the next;
 // some are shared.
 func jumbled(offset int64) int64 { return 5000 + (offset*37)%400 + offset/60*150 }
 
@@ -32,7 +32,7 @@ func jumbledTier(t *testing.T) *broker {
 	return b
 }
 
-// firstAt is what Kafka answers: the first record of all with such a timestamp.
+// firstAt returns Kafka's answer: the first record of all with such a timestamp.
 func (l *fakeLog) firstAt(t interface{ Fatal(args ...any) }, ts, start int64) (storage.TimestampOffset, bool) {
 	for _, b := range l.batches {
 		for rec, err := range b.Records() {
@@ -63,8 +63,8 @@ func TestOffsetForTimestampFindsTheFirstRecord(t *testing.T) {
 	})
 }
 
-// What lies below the log start is not found, also where it is in the same
-// segment, or the same batch, as the log start.
+// Records below the log start are not found, even if they are in the same segment, or the same
+// batch, as the log start.
 func TestTimeLookUpsHonourTheLogStart(t *testing.T) {
 	t.Parallel()
 	b := jumbledTier(t)

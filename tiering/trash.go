@@ -10,20 +10,20 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// unit is a unit of the delete lane's work: trash that is due, and in which list each is, the
-// manifest's own or that of a trash page which the manifest names.
+// unit is a unit of the delete lane's work: trash that is due. list[i] is the list that has
+// trash[i]: "" for the manifest's own, or the name of a trash page that the manifest names.
 type unit struct {
 	p      *partition
 	now    time.Time
 	trash  []doomed
 	list   []string
-	failed error // why a trash page could not be looked at
+	failed error // why a trash page could not be read
 }
 
 func (u *unit) full() bool { return len(u.trash) >= maxDeletesPerUnit }
 
-// collect takes trash that is due and not pinned, and not to be left alone after a failure, as
-// much as a unit of work takes.
+// collect takes trash that is due, not pinned, and not waiting after a failure, up to the limit of
+// a unit of work.
 func (u *unit) collect(ctx context.Context, m *format.Manifest) {
 	if m.PinnedUntil() > u.now.UnixMilli() {
 		return
@@ -37,8 +37,8 @@ func (u *unit) collect(ctx context.Context, m *format.Manifest) {
 	}
 }
 
-// take takes what is due of a list's trash, and returns whether all of it is gone, and when the
-// next of the rest is due.
+// take takes what is due of a list's trash. It returns whether all of the list is gone, and when
+// the next of the rest is due.
 func (u *unit) take(list string, trash []format.Trash) (gone bool, next time.Time) {
 	d := &u.p.deletions
 	d.mu.Lock()
@@ -65,7 +65,7 @@ func (u *unit) take(list string, trash []format.Trash) (gone bool, next time.Tim
 	return gone, next
 }
 
-// earliest is the first of two times; zero: none.
+// earliest returns the earlier of two times, of which a may be zero for none.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b
@@ -73,7 +73,7 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// page takes what is due of a trash page that the manifest names, and of those below it.
+// page takes what is due of a trash page that the manifest names, and of the pages below it.
 func (u *unit) page(ctx context.Context, r *format.TrashRef) {
 	d := &u.p.deletions
 	d.mu.Lock()
@@ -84,7 +84,7 @@ func (u *unit) page(ctx context.Context, r *format.TrashRef) {
 	}
 	gone, next, err := u.below(ctx, r.Name, r)
 	switch {
-	case beyond(err): // people see it, as what could not be deleted
+	case beyond(err): // Status shows it among what could not be deleted
 		d.looked(r.Name, false, u.now.Add(refusedMax))
 		d.ended(ctx, r.Name, r.Name, err, u.now, u.p.m.newRefusal(u.now))
 	case err != nil:
@@ -96,13 +96,14 @@ func (u *unit) page(ctx context.Context, r *format.TrashRef) {
 	}
 }
 
-// below is take for a trash page, of the manifest or below list, which is one of the manifest.
+// below is take for a trash page: one that the manifest names, or one below it. list is the name
+// of the former.
 func (u *unit) below(ctx context.Context, list string, r *format.TrashRef) (gone bool, next time.Time, err error) {
 	page, err := u.p.loadTrash(ctx, r)
 	if err == nil {
 		err = page.Writable()
 	}
-	if errors.Is(err, objstore.ErrNotFound) { // it was deleted with all that it named
+	if errors.Is(err, objstore.ErrNotFound) { // it was deleted after everything that it named
 		return true, time.Time{}, nil
 	}
 	if err != nil {
@@ -121,7 +122,7 @@ func (u *unit) below(ctx context.Context, list string, r *format.TrashRef) (gone
 		if belowErr != nil {
 			return false, time.Time{}, belowErr
 		}
-		if empty { // it goes itself then
+		if empty { // then the page itself is due
 			_, due = u.take(list, []format.Trash{{Kind: format.KindTrash.String(), Name: ref.Name, Size: ref.Size, Read: ref.Read}})
 		}
 		gone, next = false, earliest(next, due)
@@ -133,7 +134,7 @@ func (u *unit) below(ctx context.Context, list string, r *format.TrashRef) (gone
 	return false, earliest(next, due), nil
 }
 
-// isGone returns true if the object of a list is deleted.
+// isGone reports whether the object of a list is deleted.
 func (d *deletions) isGone(list, name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

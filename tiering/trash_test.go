@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// longTier is one of 60 segments of one record each, with pages of pages.
+// longTier returns a tier of 60 segments of one record each, with pages of pages.
 func longTier(t *testing.T) *broker {
 	t.Helper()
 	w := newWorld(t)
@@ -30,7 +30,7 @@ func longTier(t *testing.T) *broker {
 	return b
 }
 
-// live are the names of segments from an offset on.
+// live returns the names of segments from an offset on.
 func (b *broker) live(from int64) []string {
 	b.t.Helper()
 	return slices.DeleteFunc(b.objectsOf(format.KindSegment), func(name string) bool {
@@ -39,8 +39,8 @@ func (b *broker) live(from int64) []string {
 	})
 }
 
-// The readers of what has just expired have the grace, also if a sweep comes in between: what a
-// dead page names is no orphan.
+// Readers of what has just expired have the grace period, even if a sweep runs in between: what an
+// expired page names is no orphan.
 func TestSweepLeavesWhatHasJustExpired(t *testing.T) {
 	t.Parallel()
 	b := longTier(t)
@@ -65,7 +65,7 @@ func TestSweepLeavesWhatHasJustExpired(t *testing.T) {
 	b.sweepAll()
 }
 
-// An orphan of a range whose page is deleted already does not end the sweeps.
+// An orphan in a range whose page is already deleted does not end the sweeps.
 func TestOrphanBelowADeletedPage(t *testing.T) {
 	t.Parallel()
 	b := longTier(t)
@@ -79,15 +79,15 @@ func TestOrphanBelowADeletedPage(t *testing.T) {
 	b.put(orphan)
 	b = b.start(b.log.restarted(), 6) // one that has not read the page
 	b.mustAttach()
-	b.mustDrain() // it does not know that the page is gone
+	b.mustDrain() // it does not know that the page is deleted
 	b.sweepAll()
 	if _, err := b.bucket.Stat(t.Context(), orphan); !errors.Is(err, objstore.ErrNotFound) {
 		t.Errorf("the orphan is there: %v", err)
 	}
 }
 
-// Objects that cannot be deleted keep nothing else: retention goes on, what can be deleted is, and
-// the manifest stays small.
+// Objects that cannot be deleted stop nothing else: retention continues, the others are deleted,
+// and the manifest stays small.
 func TestTrashThatCannotBeDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -128,7 +128,7 @@ func TestTrashThatCannotBeDeleted(t *testing.T) {
 	if got := b.objectsOf(format.KindSegment); len(got) != 4 || !slices.Contains(got, stuck) {
 		t.Errorf("left are %q, want the last three and %q", got, stuck)
 	}
-	// A crash forgets what is deleted: it is deleted again, which is no error.
+	// A crash loses the record of what is deleted: it is deleted again, which is no error.
 	b = w.start(log.restarted(), 2)
 	b.mustAttach()
 	w.now.advance(2 * b.m.o.DeleteDelay)
@@ -138,7 +138,7 @@ func TestTrashThatCannotBeDeleted(t *testing.T) {
 	b.check()
 }
 
-// What a pin keeps is there until it ends.
+// What a pin keeps exists until the pin ends.
 func TestPinsKeepWhatHasExpired(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -173,7 +173,7 @@ func TestPinsKeepWhatHasExpired(t *testing.T) {
 	}
 }
 
-// A manifest that nobody could read is not written.
+// A manifest that no broker could read is not written.
 func TestLargeManifestIsNotCommitted(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -194,7 +194,7 @@ func TestLargeManifestIsNotCommitted(t *testing.T) {
 	}
 }
 
-// There is no object without a pointer that leads to it, whatever is written first.
+// No object exists without a pointer that leads to it, whatever is written first.
 func TestPointerIsThereBeforeTheFirstObject(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -214,7 +214,7 @@ func TestPointerIsThereBeforeTheFirstObject(t *testing.T) {
 	if ptr, _ := w.pointer(); ptr.Manifest != "" || ptr.EndOffset != 0 || ptr.LastEpoch != -1 {
 		t.Errorf("the pointer is %+v", ptr)
 	}
-	// A follower sees a tier in which there is nothing.
+	// A follower sees an empty tier.
 	f := w.follow(newFakeLog(t))
 	if _, _, err := f.m.read(context.Background(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("read: %v, want ErrOffsetOutOfRange", err)
@@ -227,7 +227,8 @@ func TestPointerIsThereBeforeTheFirstObject(t *testing.T) {
 	b.check()
 }
 
-// TestTrashPageThatCanBeReadAgain is not among what cannot be deleted any more, although it lists more.
+// TestTrashPageThatCanBeReadAgain: it no longer counts as undeletable, although it still lists
+// trash.
 func TestTrashPageThatCanBeReadAgain(t *testing.T) {
 	b := longTier(t)
 	b.now.advance(2 * b.m.o.DeleteDelay)

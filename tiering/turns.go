@@ -5,24 +5,26 @@ import (
 	"time"
 )
 
-// quantum is how many bytes a client may read in one turn, and as much more as its last turns have
-// left. A client whose next read is larger is passed over until it has saved enough.
+// quantum is the number of bytes that a client may read in one turn, in addition to what its last
+// turns have left. A client whose next read is larger is skipped until it has saved enough.
 const quantum = 1 << 20
 
 // turns is a queue in which clients take turns by the bytes that they read, not by the number of
-// their reads (deficit round robin): one that replays a topic does not keep the others waiting.
+// their reads (deficit round robin). So a client that replays a topic does not keep the others
+// waiting. The lock of its fetcher guards it.
 type turns struct {
 	byName map[string]*client
-	ring   list.List // of *client; the first one has its turn. Clients with nothing queued are not in
+	// ring has the *client with queued reads. The first one has its turn.
+	ring   list.List
 	length int
 }
 
-// client is the reads of one client that are queued, in their order.
+// client is the queue of one client's reads, in their order.
 type client struct {
 	name    string
 	fetches list.List // of *fetch
 	deficit int64     // bytes
-	granted bool      // in this turn
+	granted bool      // the quantum of this turn
 	place   *list.Element
 }
 
@@ -37,7 +39,7 @@ func (t *turns) push(x *fetch) {
 	t.length++
 }
 
-// remove takes a read out that is queued.
+// remove removes a queued read.
 func (t *turns) remove(x *fetch) {
 	c := t.byName[x.client]
 	c.fetches.Remove(x.place)
@@ -49,8 +51,8 @@ func (t *turns) remove(x *fetch) {
 	}
 }
 
-// take is the next read, of a client that need not wait for its budget. Without one it is nil, and
-// wait is how long it takes until there is one; negative: nothing is queued.
+// take returns the next read of a client that does not have to wait for its budget. If there is
+// none, it returns nil and how long until there is one; negative: nothing is queued.
 func (t *turns) take(budgetOf func(client string) time.Duration) (next *fetch, wait time.Duration) {
 	wait = -1
 	for passed := 0; passed < t.ring.Len(); {
@@ -70,7 +72,7 @@ func (t *turns) take(budgetOf func(client string) time.Duration) (next *fetch, w
 		}
 		if c.deficit < x.bytes {
 			t.pass(c)
-			passed = 0 // it has saved something: it will have its turn
+			passed = 0 // it has saved something, and will have its turn
 			continue
 		}
 		c.deficit -= x.bytes

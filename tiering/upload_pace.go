@@ -1,23 +1,23 @@
 package tiering
 
-// A segment of a log that is written to fast is closed again and again, often together with those of
-// other partitions. Uploads that are as fast as they can be take all processors then for some hundred
-// milliseconds, and producers wait for their turn. So a segment goes up not much faster than it was
-// filled.
+// A log with a high write rate closes segment after segment, often at the same time as other
+// partitions. Uploads at full speed would then take all processors for some hundred milliseconds,
+// and producers would wait. So a segment is uploaded only a little faster than it was filled.
 
 const (
-	// paceAhead is how much faster a segment goes up than it was filled: fast enough to be done before
-	// the next one is closed, also after a pause.
+	// paceAhead is how much faster a segment is uploaded than it was filled: fast enough to end
+	// before the next one is closed, even after a pause.
 	paceAhead = 1.5
-	// paceLeast is the least bytes a second that an upload is held to: at this rate nobody feels it.
+	// paceLeast is the lowest limit of an upload, in bytes a second: an upload at this rate
+	// disturbs no producer.
 	paceLeast = 64 << 20
-	// pacedWaiting is how many closed segments of a partition may wait. More have to be made good for,
-	// as fast as it goes.
+	// pacedWaiting is how many closed segments of a partition may wait while uploads are paced.
+	// With more the partition is behind, and uploads at full speed.
 	pacedWaiting = 2
 )
 
-// paceOf is how many bytes a second the upload of a segment sends at most, of so many that wait; 0:
-// as many as it can.
+// paceOf returns the upload limit of a segment in bytes a second, when so many of the partition's
+// segments wait; 0: no limit.
 func (p *partition) paceOf(s closedSegment, waiting int) int64 {
 	since := s.since()
 	if waiting > pacedWaiting || since.IsZero() || p.overdue(p.m.o.Now()) > 0 {

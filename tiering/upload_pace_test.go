@@ -9,8 +9,9 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// TestUploadsAreNotMuchFasterThanAppends: what was filled within seconds does not take all processors
-// when it goes up. What was filled slowly, what waits behind others and what is late does.
+// TestUploadsAreNotMuchFasterThanAppends: the upload of a segment that was filled within seconds
+// does not take all processors. A segment that was filled slowly, waits behind others or is late is
+// uploaded at full speed.
 func TestUploadsAreNotMuchFasterThanAppends(t *testing.T) {
 	now := &clock{t: time.Now()}
 	log := newFakeLog(t)
@@ -47,7 +48,7 @@ func TestUploadsAreNotMuchFasterThanAppends(t *testing.T) {
 	}
 }
 
-// TestPacedUploadTakesItsTime, and its deadline is no reason to fail.
+// TestPacedUploadTakesItsTime: its deadline is long enough for the pace.
 func TestPacedUploadTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newCopyQuota(&Options{CopyWindow: time.Second, UploadConcurrency: 4, Now: time.Now})

@@ -10,11 +10,11 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// upload copies closed segments that wait, the oldest ones, several of them side by side, and commits
-// those that are there and follow the tier's end, by one manifest. The order is the point: objects,
-// verify, manifest, pointer, and only then is the local log told that it may delete. A crash in
-// between leaves objects that no manifest names, which the sweeper finds. What is there behind an
-// upload that failed stays staged, and is committed once that one has gone up.
+// upload uploads the oldest waiting segments, several side by side, and commits with one manifest
+// those that continue the tier. The order matters: objects, verification, manifest, pointer, and
+// only then does the log learn what it may delete. A crash in between leaves objects that no
+// manifest names, which the sweeper finds. An object after a failed upload stays staged, and is
+// committed once the missing one is uploaded.
 func (p *partition) upload(ctx context.Context) (more bool, err error) {
 	m := p.manifest.Load()
 	segments, waiting := p.pending()
@@ -48,7 +48,7 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 	return len(segments) > len(entries), failed
 }
 
-// commitStaged makes a manifest the current one that has the entries too, which follow its end.
+// commitStaged commits a manifest that also has the entries, which continue the tier.
 func (p *partition) commitStaged(ctx context.Context, entries []format.Segment) error {
 	names := make([]string, len(entries))
 	n, edit, err := p.nextManifest(ctx)
@@ -67,8 +67,8 @@ func (p *partition) commitStaged(ctx context.Context, entries []format.Segment) 
 	return nil
 }
 
-// pending are the closed segments that are not in the tier and should be, which it notes as the
-// partition's lag.
+// pending returns the closed segments that are not in the tier and should be. It records them as
+// the partition's lag.
 func (p *partition) pending() ([]closedSegment, lag) {
 	cfg := p.Config()
 	if !cfg.RemoteStorageEnable || cfg.CleanupCompact {
@@ -104,7 +104,7 @@ func (p *partition) uploaded(s *format.Segment, began time.Time) {
 		slog.String("object", s.Name), slog.Int64("start_offset", s.StartOffset), slog.Int64("end_offset", s.EndOffset), slog.Int64("bytes", s.ObjectBytes))
 }
 
-// setLag changes the partition's part in the gauges of all partitions.
+// setLag sets the partition's lag, and its share in the gauges over all partitions.
 func (p *partition) setLag(l lag) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,13 +113,14 @@ func (p *partition) setLag(l lag) {
 	switch {
 	case l == lag{}:
 		p.mu.lagSince = time.Time{}
-	case p.mu.lagSince.IsZero() || l.segments < p.mu.lag.segments: // the first, or one went up
+	case p.mu.lagSince.IsZero() || l.segments < p.mu.lag.segments: // the first, or one was uploaded
 		p.mu.lagSince = p.m.o.Now()
 	}
 	p.mu.lag = l
 }
 
-// waitsSince is since when something has waited and nothing has gone up; zero: nothing waits.
+// waitsSince returns since when segments have waited and none was uploaded. It returns zero if none
+// waits, or if the topic's uploads are paused.
 func (p *partition) waitsSince() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

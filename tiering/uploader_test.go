@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// lossyBucket says that it has stored what it has not, for keys that match.
+// lossyBucket claims to have stored what it has not, for keys that match.
 type lossyBucket struct {
 	objstoreBucket
 	match func(key string) bool
@@ -30,8 +30,7 @@ func (b *lossyBucket) Put(ctx context.Context, key string, body io.ReadSeeker, o
 	return b.objstoreBucket.Put(ctx, key, bytes.NewReader(b.spoil(all)), opts)
 }
 
-// What is not in the bucket, or not whole, is not committed, and the local log
-// keeps it.
+// What is missing in the bucket, or not whole, is not committed, and the local log keeps it.
 func TestNothingIsCommittedThatIsNotThere(t *testing.T) {
 	is := func(part string) func(string) bool {
 		return func(key string) bool { return strings.Contains(key, part) }
@@ -73,7 +72,7 @@ func TestNothingIsCommittedThatIsNotThere(t *testing.T) {
 	}
 }
 
-// older is a segment object, sound by itself, that was made at another time.
+// older returns a segment object, sound by itself, that was made at another time.
 func older(b []byte) []byte {
 	size := int64(len(b))
 	trailer, err := format.ParseTrailer(b[size-format.TrailerSize:], size)
@@ -97,8 +96,8 @@ func older(b []byte) []byte {
 	return append(out, layout.End()...)
 }
 
-// No two manifests have one name: a deletion of the first one that arrives late must not hit the
-// second.
+// No two manifests have one name: a deletion of the first one that arrives late must not
+// hit the second.
 func TestNoManifestNameIsUsedTwice(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -109,7 +108,7 @@ func TestNoManifestNameIsUsedTwice(t *testing.T) {
 		b.mustAttach()
 		late := &lateStore{Store: w.store}
 		if b.m.store = late; i == 0 {
-			late.passed = 1 // the write that makes the pointer
+			late.passed = 1 // the write that creates the pointer
 		}
 		if err := b.drain(); err == nil {
 			t.Fatal("the commit was confirmed")

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// TestNewLeaderReadsByWhatItFollowed: as long as that is young, and reaches far enough.
+// TestNewLeaderReadsByWhatItFollowed: while that manifest is young, and for offsets that it has.
 func TestNewLeaderReadsByWhatItFollowed(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -49,7 +49,8 @@ func TestNewLeaderReadsByWhatItFollowed(t *testing.T) {
 	}
 }
 
-// TestAnotherTopicInheritsNothing: one of the same name that was made after the first was deleted.
+// TestAnotherTopicInheritsNothing: a topic of the same name was created after the first was
+// deleted.
 func TestAnotherTopicInheritsNothing(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -68,8 +69,8 @@ func TestAnotherTopicInheritsNothing(t *testing.T) {
 	}
 }
 
-// TestWorkDoesNotWaitForReaders: a page that retention needs is read although readers have all fetchers,
-// and the queue before them.
+// TestWorkDoesNotWaitForReaders: a page that retention needs is read although readers occupy all
+// fetchers, and the queue before them.
 func TestWorkDoesNotWaitForReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -99,12 +100,13 @@ func TestWorkDoesNotWaitForReaders(t *testing.T) {
 	})
 }
 
-// held is a read that keeps its worker until a channel is closed.
+// held returns a read that keeps its worker until a channel is closed.
 func held(hold <-chan struct{}) *fetch {
 	return &fetch{wanted: true, do: func(context.Context) int64 { <-hold; return 0 }, drop: func(error) {}}
 }
 
-// TestReaderJoinsALateRead: a read that the background has queued moves up for a reader, and is done once.
+// TestReaderJoinsALateRead: a read that the background has queued moves up for a reader,
+// and is done once.
 func TestReaderJoinsALateRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,11 +139,12 @@ func TestReaderJoinsALateRead(t *testing.T) {
 	})
 }
 
-// TestTimesAreLookedUpOnlyWhereTheyAreCold: what the local log has too is not asked of the bucket.
+// TestTimesAreLookedUpOnlyWhereTheyAreCold: the bucket is not read for records that the
+// local log has too.
 func TestTimesAreLookedUpOnlyWhereTheyAreCold(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
-	small(log, 30) // the record at an offset has the time of 1000 more
+	small(log, 30) // the record at an offset has the timestamp offset + 1000
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
@@ -158,7 +161,7 @@ func TestTimesAreLookedUpOnlyWhereTheyAreCold(t *testing.T) {
 	}
 }
 
-// TestLargestTimestampBelowAnOffset: that of the records which are cold, if it is the largest of all.
+// TestLargestTimestampBelowAnOffset: that of the cold records, if it is the largest of all.
 func TestLargestTimestampBelowAnOffset(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -182,8 +185,8 @@ func TestLargestTimestampBelowAnOffset(t *testing.T) {
 	}
 }
 
-// TestOverlapIsCountedOnce: a segment that another leader has cut begins below the end of the tier. What
-// both objects have is one part of the log.
+// TestOverlapIsCountedOnce: a segment that another leader has cut begins below the end of the tier.
+// What both objects have is one part of the log.
 func TestOverlapIsCountedOnce(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -210,7 +213,8 @@ func TestOverlapIsCountedOnce(t *testing.T) {
 	b.check()
 }
 
-// TestReadSaysWhatItHolds: a few batches are copied out of their chunk, many keep it.
+// TestReadSaysWhatItHolds: a few batches are copied out of their chunk, many batches keep it in
+// memory.
 func TestReadSaysWhatItHolds(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -228,8 +232,8 @@ func TestReadSaysWhatItHolds(t *testing.T) {
 	}
 }
 
-// TestNothingFollowsInTheTier: the last segment's range reaches further than its last batch, as in a log
-// that was compacted once.
+// TestNothingFollowsInTheTier: the last segment's range reaches further than its last batch, as in
+// a log that was once compacted.
 func TestNothingFollowsInTheTier(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
@@ -263,7 +267,7 @@ func TestHurriedTasksComeFirst(t *testing.T) {
 	if got := s.take(laneAttach, func() {}); got != nil {
 		t.Fatal("there is one more")
 	}
-	// One that a worker has, and that is somebody's hurry then, comes first next time.
+	// A task that a worker has, and that a reader then waits for, is first the next time.
 	s.hurry(tasks[4])
 	s.push(tasks[4])
 	s.finish(tasks[0], outcome{lane: laneAttach, again: true})
@@ -273,7 +277,7 @@ func TestHurriedTasksComeFirst(t *testing.T) {
 	}
 }
 
-// TestTasksComeWhenTheyAreDue: each at its time, the next one first, and not after they were removed.
+// TestTasksComeWhenTheyAreDue: each at its time, the earliest first, and none after its removal.
 func TestTasksComeWhenTheyAreDue(t *testing.T) {
 	s := newScheduler()
 	start := time.Now()
@@ -299,7 +303,7 @@ func TestTasksComeWhenTheyAreDue(t *testing.T) {
 	}
 }
 
-// TestMetricsOfTrouble: what people are told of when work fails, and that it ends.
+// TestMetricsOfTrouble: the metrics show when work fails, and when that ends.
 func TestMetricsOfTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -337,7 +341,7 @@ func TestMetricsOfTrouble(t *testing.T) {
 	})
 }
 
-// gauge is that of a registry with a label of that value, "" for none.
+// gauge returns a registry's gauge with a label of that value, "" for none.
 func gauge(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// warnings keeps an outage that hits every partition from filling the log.
+// warnings limits the log during an outage that hits every partition.
 type warnings struct {
 	mu struct {
 		sync.Mutex
@@ -15,6 +15,7 @@ type warnings struct {
 	}
 }
 
+// warningInterval is the least time between two warnings.
 const warningInterval = 10 * time.Second
 
 func (w *warnings) log(logger *slog.Logger, what string, err error) {

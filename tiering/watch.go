@@ -7,20 +7,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// success is something of which people want to know how long ago it went well last.
+// success is a kind of success whose age is a metric.
 type success int
 
 const (
 	successUpload success = iota // a segment was committed
-	successCommit                // a manifest was
-	successSweep                 // a partition was swept to the end
+	successCommit                // a manifest was committed
+	successSweep                 // a sweep of a partition ended
 	successCount
 )
 
 func (s success) String() string { return [successCount]string{"upload", "commit", "sweep"}[s] }
 
-// lastSuccess is when each went well last, for any partition. Before it has, that is when
-// the Manager was made.
+// lastSuccess is when each kind last happened, for any partition. Before the first time it is when
+// the Manager was created.
 type lastSuccess [successCount]atomic.Int64 // unix ns
 
 func (l *lastSuccess) begin(now time.Time) {
@@ -35,17 +35,17 @@ func (l *lastSuccess) age(s success, now time.Time) time.Duration {
 	return max(now.Sub(time.Unix(0, l[s].Load())), 0)
 }
 
-// trouble is what is wrong with the partitions, where that is worst.
+// trouble is what is wrong over all partitions. Each duration is the longest of any partition.
 type trouble struct {
-	lag         time.Duration            // for which something has waited and nothing has gone up
-	overLag     time.Duration            // for which a record has waited longer than varve.tier.max.lag.ms
-	failing     [workCount]time.Duration // for which a kind of work has failed
-	undeletable int                      // objects
-	overdue     time.Duration            // for which one of them could not be deleted
-	damaged     int                      // objects
+	lag         time.Duration            // time for which segments wait and none is uploaded
+	overLag     time.Duration            // by which a record exceeds varve.tier.max.lag.ms
+	failing     [workCount]time.Duration // time for which each kind of work has failed
+	undeletable int                      // number of objects that could not be deleted
+	overdue     time.Duration            // time for which an object could not be deleted
+	damaged     int                      // number of damaged objects
 }
 
-// trouble looks at all partitions.
+// trouble collects from all partitions.
 func (m *Manager) trouble() trouble {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -75,8 +75,8 @@ func (m *Manager) trouble() trouble {
 	return t
 }
 
-// failingSince is since when each kind of work has failed; of a leader that was deposed
-// none does.
+// failingSince returns since when each kind of work has failed. For a deposed leader no work
+// counts as failing.
 func (p *partition) failingSince() map[work]time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *partition) failingSince() map[work]time.Time {
 	return since
 }
 
-// watch is the collector of what is looked up when somebody asks.
+// watch is the collector of metrics that are computed at the scrape.
 type watch struct{ m *Manager }
 
 func described(name, help string, labels ...string) *prometheus.Desc {

@@ -8,11 +8,11 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// A leader keeps the outline of its current manifest, by which it knows that there is nothing to do.
-// The entries are in the cache of manifests for as long as somebody reads or writes there, and
+// A leader keeps the outline of its current manifest, from which it knows that there is nothing to
+// do. The entries are in the cache of manifests while the partition is read or written, and
 // otherwise only in the bucket: a broker leads tens of thousands of partitions, and few are busy.
 
-// keep makes a manifest that is in an object the current one.
+// keep makes a manifest, which is stored in an object, the current one.
 func (p *partition) keep(m *format.Manifest, object format.Stored) {
 	if _, ok := m.Outlined(); !ok && m.Sequence > 0 {
 		p.m.manifests.put(p.prefix+object.Name, m)
@@ -21,7 +21,7 @@ func (p *partition) keep(m *format.Manifest, object format.Stored) {
 	p.manifest.Store(m)
 }
 
-// whole is all of a manifest that may be an outline.
+// whole returns all of a manifest that may be an outline.
 func (p *partition) whole(ctx context.Context, by *fetcher, m *format.Manifest) (*format.Manifest, error) {
 	object, ok := m.Outlined()
 	if !ok {
@@ -32,12 +32,12 @@ func (p *partition) whole(ctx context.Context, by *fetcher, m *format.Manifest) 
 	})
 }
 
-// wholeForWork is all of the current manifest, for the partition's own work.
+// wholeForWork returns all of the current manifest, for the partition's own work.
 func (p *partition) wholeForWork(ctx context.Context) (*format.Manifest, error) {
 	return p.whole(ctx, p.m.background, p.manifest.Load())
 }
 
-// wholeForReaders is all of the current manifest, nil if none is loaded yet.
+// wholeForReaders returns all of the current manifest, nil if none is loaded yet.
 func (p *partition) wholeForReaders(ctx context.Context) (*format.Manifest, error) {
 	for {
 		current := p.manifest.Load()
@@ -45,7 +45,8 @@ func (p *partition) wholeForReaders(ctx context.Context) (*format.Manifest, erro
 			return nil, nil
 		}
 		m, err := p.whole(ctx, p.m.fetcher, current)
-		if errors.Is(err, objstore.ErrNotFound) && p.manifest.Load() != current { // it was replaced, and is deleted
+		// A manifest that was replaced may be deleted: then the newer one is read.
+		if errors.Is(err, objstore.ErrNotFound) && p.manifest.Load() != current {
 			continue
 		}
 		return m, err

@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// forgotten is a broker whose manifest is not in memory any more, and has pages.
+// forgotten returns a broker whose manifest is no longer in memory, and has pages.
 func forgotten(t *testing.T) *broker {
 	t.Helper()
 	log := newFakeLog(t)
@@ -24,7 +24,7 @@ func forgotten(t *testing.T) *broker {
 	return b
 }
 
-// TestForgottenManifestIsReadAgain by whoever needs it, once.
+// TestForgottenManifestIsReadAgain: by the first work or reader that needs it, once.
 func TestForgottenManifestIsReadAgain(t *testing.T) {
 	for name, work := range map[string]func(b *broker){
 		"read":   func(b *broker) { b.check() },
@@ -50,7 +50,7 @@ func TestForgottenManifestIsReadAgain(t *testing.T) {
 	}
 }
 
-// TestStatusNeedsNoManifest in memory: it is asked of all partitions.
+// TestStatusNeedsNoManifest: the status of all partitions is read without a manifest in memory.
 func TestStatusNeedsNoManifest(t *testing.T) {
 	b := forgotten(t)
 	whole := b.p.all()
@@ -65,7 +65,8 @@ func TestStatusNeedsNoManifest(t *testing.T) {
 	}
 }
 
-// TestManifestIsReplacedBeforeItIsRead: a reader knows the outline of one that is deleted by now.
+// TestManifestIsReplacedBeforeItIsRead: a reader knows the outline of a manifest that is
+// deleted by then.
 func TestManifestIsReplacedBeforeItIsRead(t *testing.T) {
 	b := forgotten(t)
 	old := b.p.manifest.Load()
@@ -86,13 +87,13 @@ func TestManifestIsReplacedBeforeItIsRead(t *testing.T) {
 	}
 }
 
-// TestForgottenManifestIsDamaged: it is told, nothing is written over it, and all goes on when it is
-// whole again.
+// TestForgottenManifestIsDamaged: the damage is reported, nothing is written over it, and work
+// continues when the manifest is whole again.
 func TestForgottenManifestIsDamaged(t *testing.T) {
 	b := forgotten(t)
 	name := b.p.manifest.Load().Name()
 	content := b.object(name)
-	b.log.onRemoteEnd = nil // which would look at the committed manifest
+	b.log.onRemoteEnd = nil // which would read the committed manifest
 	b.damage(b.p.prefix + name)
 	if _, _, err := b.m.read(t.Context(), b.tp, 3, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("read: %v", err)

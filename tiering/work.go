@@ -10,12 +10,12 @@ import (
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// work is a kind of work on a partition's remote tier. Each kind has a back-off of
-// its own, so that one that fails holds up no other.
+// work is a kind of work on a partition's remote tier. Each kind has a back-off of its own, so that
+// a failing kind does not delay the others.
 type work int8
 
 const (
-	workAttach work = iota // to own the manifest, and to tell the local log what it says
+	workAttach work = iota // to own the manifest, and to inform the local log of it
 	workUpload
 	workExpire
 	workSweep
@@ -27,7 +27,7 @@ func (w work) String() string {
 	return [workCount]string{"attach", "upload", "expire", "sweep", "delete"}[w]
 }
 
-// attempts says when something that failed is tried again.
+// attempts decides when something that failed is retried.
 type attempts struct {
 	backoff   backoff.Backoff
 	notBefore time.Time
@@ -43,7 +43,7 @@ func (a *attempts) failed(ctx context.Context, now time.Time) {
 	a.notBefore = now.Add(a.backoff.NextFor(ctx))
 }
 
-// failure is a kind of work, or an object, that failed the last time.
+// failure records a kind of work, or an object, whose last attempt failed.
 type failure struct {
 	attempts
 
@@ -51,8 +51,8 @@ type failure struct {
 	since time.Time // of the first failure in a row
 }
 
-// try does a unit of a kind of work if it is due, and notes how that went. A unit that
-// was given up, because the partition was let go, says nothing.
+// try does a unit of a kind of work if it is due, and records the result. A unit that was canceled,
+// because the partition was detached, records nothing.
 func (p *partition) try(ctx context.Context, w work, unit func(context.Context) (more bool, err error)) (more bool, err error) {
 	if !p.due(w) {
 		return false, nil
@@ -73,14 +73,14 @@ func (p *partition) due(w work) bool {
 	return f == nil || f.due(time.Now())
 }
 
-// failing returns true if the kind of work failed the last time.
+// failing reports whether the last attempt at the kind of work failed.
 func (p *partition) failing(w work) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.failures[w] != nil
 }
 
-// fails returns true if the kind of work failed the last time, with an error of a class.
+// fails reports whether the last attempt at the kind of work failed with an error of a class.
 func (p *partition) fails(w work, class func(error) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,7 +88,7 @@ func (p *partition) fails(w work, class func(error) bool) bool {
 	return f != nil && class(f.err)
 }
 
-// lastErr is why the manifest is not loaded, nil if that has not failed.
+// lastErr returns why the manifest is not loaded, or nil if loading it has not failed.
 func (p *partition) lastErr() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,8 +98,7 @@ func (p *partition) lastErr() error {
 	return nil
 }
 
-// retryAt is when the first of some kinds of work that have failed is due again, zero
-// if none has.
+// retryAt returns when the first of some kinds of work is retried, zero if none of them has failed.
 func (p *partition) retryAt(kinds ...work) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,7 +111,7 @@ func (p *partition) retryAt(kinds ...work) time.Time {
 	return at
 }
 
-// note keeps what came of a kind of work, and returns what came of it before.
+// note records the result of a kind of work, and returns the previous error.
 func (p *partition) note(ctx context.Context, w work, err error) (was error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +135,7 @@ func (p *partition) note(ctx context.Context, w work, err error) (was error) {
 	return was
 }
 
-// report notes what came of a kind of work, and logs what is new about it.
+// report records the result of a kind of work, and logs what is new about it.
 func (p *partition) report(ctx context.Context, w work, err error) {
 	was := p.note(ctx, w, err)
 	logger := func() *slog.Logger { return p.logger().With(slog.String("work", w.String())) }
@@ -157,13 +156,13 @@ func (p *partition) report(ctx context.Context, w work, err error) {
 	}
 }
 
-// needsAttention returns true for an error that does not go away by itself.
+// needsAttention reports whether an error does not go away by itself.
 func needsAttention(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnsupportedFormat) || errors.Is(err, ErrReadOnly) || needsRepair(err)
 }
 
-// sameTrouble returns true if people know of the error since the one before. The text
-// of a gap has the log's end, which moves.
+// sameTrouble reports whether the error was already logged as the previous one. Two gaps count as
+// the same: their texts differ by the log's end offset, which moves.
 func sameTrouble(before, err error) bool {
 	if before == nil {
 		return false
@@ -171,7 +170,7 @@ func sameTrouble(before, err error) bool {
 	return before.Error() == err.Error() || errors.Is(before, ErrGap) && errors.Is(err, ErrGap)
 }
 
-// outcome is what follows from a unit of the owner's work.
+// outcome returns what follows from a unit of the owner's work.
 func (p *partition) outcome(more bool) outcome {
 	out := outcome{lane: laneCopy, again: more, at: p.retryAt(workExpire, workUpload, workSweep)}
 	state := StateActive
@@ -183,7 +182,7 @@ func (p *partition) outcome(more bool) outcome {
 	case ownership.Unclaimed, ownership.Loading, ownership.Claiming:
 		state, out = StateAttaching, outcome{lane: laneAttach, again: true}
 	}
-	// Until the claim is settled nothing else is done.
+	// Until the claim is settled no other work is done.
 	if at := p.retryAt(workAttach); !at.IsZero() && state != StateDeposed {
 		out.again, out.at = false, at
 	}

@@ -10,11 +10,11 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// maxDocument bounds what is read of a document of the catalogue, in bytes. A topic has a few
-// hundred settings at most.
+// maxDocument bounds how much of a catalogue document is read, in bytes. A topic has a few hundred
+// settings at most.
 const maxDocument = 1 << 20
 
-// readDocument reads an object whose size is not known; false: there is none.
+// readDocument reads an object whose size is not known. It returns false if there is none.
 func readDocument(ctx context.Context, b objstore.Bucket, key string) ([]byte, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, objstore.RequestTimeout)
 	defer cancel()
@@ -30,14 +30,15 @@ func readDocument(ctx context.Context, b objstore.Bucket, key string) ([]byte, b
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return nil, false, nil
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF): // which the document's own checksum notices
+	// After a short read the document's own checksum reports the damage.
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, false, fmt.Errorf("read %s: %w", key, err)
 	}
 	return content[:n], true, nil
 }
 
-// writeDocument writes an object unless there is one under the key; objstore.ErrExists says that
-// there is.
+// writeDocument writes an object unless there is already one under the key: then it returns
+// objstore.ErrExists.
 func writeDocument(ctx context.Context, b objstore.Bucket, key string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, objstore.RequestTimeout)
 	defer cancel()

@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// Gate is a bucket of which no object is read, written or deleted before it is opened: until then
-// requests fail with objstore.ErrUnavailable. Check and Close pass.
+// Gate is a bucket whose objects cannot be read, written or deleted before the gate is opened.
+// Until then requests fail with objstore.ErrUnavailable. Check and Close pass.
 type Gate struct {
 	objstore.Bucket
 
@@ -21,22 +21,23 @@ type Gate struct {
 	why    atomic.Pointer[string]
 }
 
-// NewGate is a gate that is shut.
+// NewGate returns a gate that is shut.
 func NewGate(b objstore.Bucket) *Gate {
 	g := &Gate{Bucket: b, opened: make(chan struct{})}
 	g.Shut("it has not been compared with the metadata yet")
 	return g
 }
 
-// Open lets all requests pass from now on. It can be called again.
+// Open lets all requests pass from now on. It may be called again.
 func (g *Gate) Open() { g.once.Do(func() { close(g.opened) }) }
 
-// Opened is closed when the gate is opened.
+// Opened returns a channel that is closed when the gate is opened.
 func (g *Gate) Opened() <-chan struct{} { return g.opened }
 
-// Shut says why the gate is shut still.
+// Shut sets the reason why the gate is still shut. It does not shut an open gate.
 func (g *Gate) Shut(why string) { g.why.Store(&why) }
 
+// shut returns the error of a gate that is shut, nil once it is open.
 func (g *Gate) shut() error {
 	select {
 	case <-g.opened:

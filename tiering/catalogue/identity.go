@@ -13,17 +13,17 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// Identity compares a bucket with what a cluster knows of it.
+// Identity compares a bucket with what the cluster's metadata say about it.
 type Identity struct {
 	Bucket    objstore.Bucket
 	Prefix    string // of all keys, "" for the whole bucket
-	URL       string // for people
+	URL       string // for error texts
 	Store     kv.Store
 	ClusterID string
 	Now       func() time.Time
 }
 
-// ReadMarker returns the marker of a bucket, nil if there is none.
+// ReadMarker returns the marker of a bucket, or nil if there is none.
 func ReadMarker(ctx context.Context, b objstore.Bucket, prefix string) (*format.Bucket, error) {
 	content, found, err := readDocument(ctx, b, format.BucketKey(prefix))
 	if err != nil || !found {
@@ -32,11 +32,12 @@ func ReadMarker(ctx context.Context, b objstore.Bucket, prefix string) (*format.
 	return format.ParseBucket(content)
 }
 
-// Verify returns nil if the bucket is the cluster's. One that has no marker becomes it, if the
-// cluster has no bucket yet. It can be repeated after any error; one that is not Temporary does not
-// go away by itself.
+// Verify returns nil if the bucket belongs to the cluster. A bucket without a marker becomes the
+// cluster's if the cluster has no bucket yet. Verify can be repeated after any error. An error that
+// is not Temporary does not go away by itself.
 func (i *Identity) Verify(ctx context.Context) error {
-	known, err := metadata.ReadBucket(ctx, i.Store) // before the marker, which is there before this
+	// The metadata are read first: a marker is always written before its id is noted in them.
+	known, err := metadata.ReadBucket(ctx, i.Store)
 	if err != nil {
 		return err
 	}
@@ -66,14 +67,14 @@ func (i *Identity) Verify(ctx context.Context) error {
 	return nil
 }
 
-// Founding returns nil if a cluster may be founded with the bucket: it is nobody's, or a cluster
-// has been founded by now.
+// Founding returns nil if a cluster may be founded with the bucket: it has no owner, or a cluster
+// has been founded since.
 func (i *Identity) Founding(ctx context.Context) error {
 	marker, err := i.marker(ctx)
 	if err != nil || marker == nil {
 		return err
 	}
-	// After the marker: it comes after its cluster.
+	// The cluster id is read after the marker, because a marker is written after its cluster's id.
 	if id, err := metadata.ReadClusterID(ctx, i.Store); err != nil || id != "" {
 		return err
 	}
@@ -82,7 +83,7 @@ func (i *Identity) Founding(ctx context.Context) error {
 		ErrRefused, i.owned(marker), marker.ClusterID)
 }
 
-// marker is ReadMarker for one that has to be understood.
+// marker is ReadMarker for a caller that has to understand the marker.
 func (i *Identity) marker(ctx context.Context) (*format.Bucket, error) {
 	marker, err := ReadMarker(ctx, i.Bucket, i.Prefix)
 	if err == nil && marker != nil {
@@ -100,8 +101,8 @@ func (i *Identity) marker(ctx context.Context) (*format.Bucket, error) {
 	return marker, nil
 }
 
-// mark makes the bucket this cluster's unless another one is quicker, and returns the marker that
-// is there then.
+// mark makes the bucket this cluster's unless another cluster is faster, and returns the marker
+// that is there afterwards.
 func (i *Identity) mark(ctx context.Context) (*format.Bucket, error) {
 	content, err := (&format.Bucket{ID: rand.Text(), ClusterID: i.ClusterID, CreatedMs: i.Now().UnixMilli()}).Encode()
 	if err != nil {
@@ -117,12 +118,13 @@ func (i *Identity) mark(ctx context.Context) (*format.Bucket, error) {
 	return marker, err
 }
 
-// owned says whose a bucket is.
+// owned describes the marker of a bucket, and its owner.
 func (i *Identity) owned(marker *format.Bucket) string {
 	return fmt.Sprintf("%s has the marker %s of cluster %s (bucket %s, since %s)",
 		i.URL, format.BucketKey(i.Prefix), marker.ClusterID, marker.ID, day(marker.CreatedMs))
 }
 
+// foreign is the error for a bucket of another cluster.
 func (i *Identity) foreign(marker *format.Bucket, known metadata.Bucket) error {
 	do := "give this cluster another bucket or another prefix= in --object-store: each of two clusters deletes what the other one has stored"
 	if known.ID != "" {
@@ -131,11 +133,13 @@ func (i *Identity) foreign(marker *format.Bucket, known metadata.Bucket) error {
 	return fmt.Errorf("%w: %s, and this is cluster %s; %s", ErrRefused, i.owned(marker), i.ClusterID, do)
 }
 
+// another is the error for a bucket of this cluster that is not the one in the metadata.
 func (i *Identity) another(marker *format.Bucket, known metadata.Bucket) error {
 	return fmt.Errorf("%w: %s, which this is, and the cluster's history is in another one, %s: correct --object-store, all brokers share one bucket and prefix",
 		ErrRefused, i.owned(marker), described(known))
 }
 
+// missing is the error for a bucket without a marker when the cluster already has a bucket.
 func (i *Identity) missing(known metadata.Bucket) error {
 	return fmt.Errorf("%w: %s has no marker %s, and the history of cluster %s is in %s. If this is another bucket, another prefix or a directory of this broker alone, "+
 		"correct --object-store; if the bucket was emptied, restore it, the marker too. If the history is lost for good, "+
@@ -143,7 +147,7 @@ func (i *Identity) missing(known metadata.Bucket) error {
 		ErrRefused, i.URL, format.BucketKey(i.Prefix), i.ClusterID, described(known), known.ID, i.ClusterID)
 }
 
-// described is a bucket as the metadata know it.
+// described describes a bucket as the metadata know it.
 func described(b metadata.Bucket) string {
 	if b.URL == "" {
 		return "bucket " + b.ID
@@ -153,7 +157,8 @@ func described(b metadata.Bucket) string {
 
 func day(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateOnly) }
 
-// Mark writes the marker of a bucket that has lost it. objstore.ErrExists says that there is one.
+// Mark writes the marker of a bucket that has lost it. It returns objstore.ErrExists if there is
+// one.
 func Mark(ctx context.Context, b objstore.Bucket, prefix string, marker format.Bucket) error {
 	content, err := marker.Encode()
 	if err != nil {

@@ -60,7 +60,7 @@ func put(t *testing.T, b objstore.Bucket, key string, content []byte) {
 	}
 }
 
-// refused checks that an error names all of what a person has to know.
+// refused checks that an error names everything that an operator has to know.
 func refused(t *testing.T, err error, says ...string) {
 	t.Helper()
 	if !errors.Is(err, ErrRefused) || Temporary(err) {
@@ -130,8 +130,8 @@ func (b *interrupted) Put(ctx context.Context, key string, body io.ReadSeeker, o
 	return b.Bucket.Put(ctx, key, body, opts)
 }
 
-// Another cluster, or another broker of the same one, marks the bucket between the look for a marker
-// and its writing.
+// Another cluster, or another broker of the same one, marks the bucket between the look for a
+// marker and the write of one.
 func TestMarkerIsNotOverwritten(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		b, slow := open(t, "mem://"), found(t)
@@ -156,7 +156,8 @@ func TestMarkerIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// Two brokers of one cluster that each have a directory of their own: one of these is the cluster's.
+// Two brokers of one cluster each use a directory of their own: only one of these becomes
+// the cluster's.
 func TestPrivateBucketsAreNoticed(t *testing.T) {
 	c := found(t)
 	private := []objstore.Bucket{open(t, "mem://"), open(t, "mem://")}
@@ -176,7 +177,7 @@ func TestPrivateBucketsAreNoticed(t *testing.T) {
 		t.Fatal(errs)
 	}
 	winner := fmt.Sprintf("file:///%d", 1-loser)
-	for range 2 { // and again after a restart: it has left a marker, or has none
+	for range 2 { // and after a restart: it has left a marker, or has none
 		refused(t, errs[loser], winner, "correct --object-store", c.id)
 		errs[loser] = c.identity(private[loser], "file:///x").Verify(t.Context())
 	}
@@ -204,7 +205,7 @@ func TestWrongPlacesAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, c.identity(other, "s3://old").Verify(t.Context()), "s3://old", "bucket old", known.ID)
-	// What is there is damaged, or from the future.
+	// The marker is damaged, or from a newer version.
 	for content, says := range map[string]string{
 		"nonsense":              "cannot be read",
 		"varve-bucket 4 0 00\n": "newer version",
@@ -220,7 +221,7 @@ func TestWrongPlacesAreRefused(t *testing.T) {
 	later := open(t, "mem://")
 	put(t, later, "varve-bucket", future)
 	refused(t, c.identity(later, "s3://x").Verify(t.Context()), "newer version", "warp", "upgrade")
-	// The way out of an emptied bucket.
+	// An operator marks a bucket that was emptied.
 	if err := Mark(t.Context(), b, "", format.Bucket{ID: "x", ClusterID: "y"}); !errors.Is(err, objstore.ErrExists) {
 		t.Errorf("a marker was replaced: %v", err)
 	}
@@ -249,7 +250,7 @@ func TestNothingIsFoundedOverAnothersHistory(t *testing.T) {
 }
 
 // Each request of the first Verify fails once, before it is done or after it, or is the last one of
-// its broker: the next one has the same bucket.
+// its broker. The next Verify finds the same bucket.
 func TestAnyRequestOfAMarkingFails(t *testing.T) {
 	for _, kind := range []objstoretest.Kind{objstoretest.Fail, objstoretest.FailAfter} {
 		for skip := range 8 {
@@ -291,6 +292,7 @@ func TestAnyRequestOfAMarkingFails(t *testing.T) {
 	}
 }
 
+// TestGateIsShut: no request reaches the bucket before it was compared with the metadata.
 func TestGateIsShut(t *testing.T) {
 	ctx := t.Context()
 	faults := objstoretest.NewFaults(open(t, "mem://"))

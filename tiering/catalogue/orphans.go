@@ -13,28 +13,29 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// DefaultGrace is how long what nothing knows is left in a bucket after it was found: people have to
-// see that metadata are lost, also after a holiday.
+// DefaultGrace is how long an orphan is left in a bucket after it was found. Operators have to have
+// time to notice that metadata are lost, even after a vacation.
 const DefaultGrace = 7 * 24 * time.Hour
 
-// Orphan is a topic that nothing knows, as it is in the bucket.
+// Orphan is a topic that nothing knows, as found in the bucket.
 type Orphan struct {
 	TopicID   metadata.TopicID
-	Objects   int64     // of its partitions
-	Bytes     int64     // of these
-	Newest    time.Time // when the last of these was written, by the store's clock
-	Described bool      // by the catalogue: a topic that was deleted in order is not
-	Noted     time.Time // when the bucket got the note of it; zero: it has none
+	Objects   int64     // in its partitions
+	Bytes     int64     // of those objects
+	Newest    time.Time // when the last object was written, by the store's clock
+	Described bool      // by the catalogue; a topic that was deleted in order is not
+	Noted     time.Time // when its note was written to the bucket; zero: it has none
 }
 
-// Suspect returns true if there is history of a topic that the catalogue still has: nothing says that
-// it was deleted, so it is the metadata that may have lost it.
+// Suspect reports whether the catalogue still describes a topic with objects. Nothing says that
+// such a topic was deleted, so the metadata may have lost it.
 func (o *Orphan) Suspect() bool { return o.Described && o.Objects > 0 }
 
-// counts returns true if the note is one of all that is there.
+// counts reports whether the note covers all objects: none was written after it.
 func (o *Orphan) counts() bool { return !o.Noted.IsZero() && !o.Newest.After(o.Noted) }
 
-// Due is when the orphan may be deleted; zero: it is not known, for the next sweep has to note it.
+// Due returns when the orphan may be deleted. It returns zero if that is not known, because the
+// next sweep has to note it.
 func (o *Orphan) Due(grace time.Duration) time.Time {
 	if !o.counts() {
 		return time.Time{}
@@ -49,21 +50,21 @@ type Sweep struct {
 	ClusterID string
 	Grace     time.Duration
 	Now       func() time.Time
-	// Known is called after the bucket was listed, and returns which topics the metadata or a pointer
-	// know as of then. An error says that this is not known.
+	// Known is called after the bucket was listed. It returns a function that reports whether the
+	// metadata or a pointer know a topic at that time, or an error if that cannot be determined.
 	Known func(ctx context.Context) (func(id metadata.TopicID) bool, error)
 }
 
-// Report is what a sweep has found.
+// Report is the result of a sweep.
 type Report struct {
 	Orphans []Orphan // those with the most bytes first
-	// Suspects is how many of them are Suspect.
+	// Suspects is the number of orphans that are Suspect.
 	Suspects int
 
-	known []metadata.TopicID // topics that have a note and are known
+	known []metadata.TopicID // topics that have a note and are known again
 }
 
-// Sum is the number of objects, and of their bytes, of all orphans.
+// Sum returns the number of objects of all orphans, and their bytes.
 func (r *Report) Sum() (objects, bytes int64) {
 	for i := range r.Orphans {
 		objects += r.Orphans[i].Objects
@@ -72,7 +73,7 @@ func (r *Report) Sum() (objects, bytes int64) {
 	return objects, bytes
 }
 
-// Find lists the bucket and returns what nothing knows. It changes nothing.
+// Find lists the bucket and returns the topics that nothing knows. It changes nothing.
 func (s *Sweep) Find(ctx context.Context) (*Report, error) {
 	all := map[metadata.TopicID]*Orphan{}
 	of := func(id metadata.TopicID) *Orphan {
@@ -97,7 +98,7 @@ func (s *Sweep) Find(ctx context.Context) (*Report, error) {
 			of(key.TopicID).Described = true
 		case format.PlaceOrphan:
 			of(key.TopicID).Noted = info.ModTime
-		case format.PlaceUnknown, format.PlaceBucket: // not a topic's
+		case format.PlaceUnknown, format.PlaceBucket: // they belong to no topic
 		}
 	}
 	known, err := s.Known(ctx)
@@ -122,15 +123,15 @@ func (s *Sweep) Find(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-// listed is what all keys below a prefix begin with.
+// listed returns the beginning of all keys below a prefix.
 func listed(prefix string) string {
 	key := format.BucketKey(prefix)
 	return key[:len(key)-len(format.BucketKey(""))]
 }
 
-// Note writes a note of each orphan that has none, and removes those of topics that are known
-// again. One that has got objects since its note begins again. It returns the first error, having
-// tried all.
+// Note writes a note of each orphan that has none, and deletes the notes of topics that are known
+// again. The grace period of an orphan that has new objects since its note starts again. Note tries
+// all of them and returns the first error.
 func (s *Sweep) Note(ctx context.Context, r *Report) error {
 	var failed error
 	first := func(err error) {
@@ -162,21 +163,21 @@ func (s *Sweep) Note(ctx context.Context, r *Report) error {
 		if err == nil {
 			err = writeDocument(ctx, s.Bucket, format.OrphanKey(s.Prefix, o.TopicID), content)
 		}
-		if err != nil && !errors.Is(err, objstore.ErrExists) { // another controller was as quick
+		if err != nil && !errors.Is(err, objstore.ErrExists) { // another controller was as fast
 			first(err)
 		}
 	}
 	return cmp.Or(failed, ctx.Err())
 }
 
-// Removed is what a deletion has removed.
+// Removed counts what a deletion has deleted.
 type Removed struct {
 	Topics, Objects int
 	Bytes           int64
 }
 
-// Delete deletes the orphans that are due. If one is suspect nothing is deleted, with ErrSuspect,
-// unless it is named: then only those that are named are deleted, and all of them have to be due.
+// Delete deletes the orphans that are due. If one is suspect it deletes nothing and returns
+// ErrSuspect, unless orphans are named: then it deletes only those, and all of them have to be due.
 func (s *Sweep) Delete(ctx context.Context, r *Report, named ...metadata.TopicID) (Removed, error) {
 	var done Removed
 	if len(named) == 0 && r.Suspects > 0 {
@@ -203,7 +204,7 @@ func (s *Sweep) Delete(ctx context.Context, r *Report, named ...metadata.TopicID
 	return done, failed
 }
 
-// suspicion names one of the topics that the metadata may have lost.
+// suspicion returns an error that names one of the topics that the metadata may have lost.
 func (r *Report) suspicion() error {
 	o := &r.Orphans[slices.IndexFunc(r.Orphans, func(o Orphan) bool { return o.Suspect() })]
 	others := ""
@@ -215,7 +216,7 @@ func (r *Report) suspicion() error {
 		ErrSuspect, o.TopicID, o.Objects, others, o.TopicID)
 }
 
-// deletable is an error that says why a topic that is named cannot be deleted.
+// deletable returns an error with the reason if a topic that was named cannot be deleted.
 func (s *Sweep) deletable(r *Report, id metadata.TopicID) error {
 	i := slices.IndexFunc(r.Orphans, func(o Orphan) bool { return o.TopicID == id })
 	if i < 0 {
@@ -236,11 +237,12 @@ func (s *Sweep) due(o *Orphan) bool {
 	return !at.IsZero() && !s.Now().Before(at)
 }
 
-// deleteBatch is how many objects are deleted with one call.
+// deleteBatch is the number of objects in one deletion call.
 const deleteBatch = 128
 
-// remove deletes the objects of a topic that are older than its note, its descriptions, and as long
-// as nothing is left the note.
+// remove deletes the objects of a topic, then its descriptions, and last the note: after a
+// crash the note still leads to the rest. An object that is younger than the note ends it
+// with ErrSuspect.
 func (s *Sweep) remove(ctx context.Context, o *Orphan, done *Removed) error {
 	var keys []string
 	var bytes int64

@@ -35,13 +35,13 @@ func newSweeping(t *testing.T, prefix string) *sweeping {
 	return s
 }
 
-// object puts one of a topic's partition.
+// object writes an object of one of a topic's partitions.
 func (s *sweeping) object(id metadata.TopicID, n int) {
 	s.t.Helper()
 	put(s.t, s.Bucket, format.PartitionPrefix(s.Prefix, id, int32(n%3))+fmt.Sprintf("%d.segment", n), []byte("12345"))
 }
 
-// describe has the catalogue describe a topic.
+// describe adds a topic to the catalogue.
 func (s *sweeping) describe(id metadata.TopicID, revision int64) {
 	s.t.Helper()
 	err := WriteTopic(s.t.Context(), s.Bucket, s.Prefix, &format.Topic{TopicID: id, Name: "orders", Partitions: 3, Revision: revision})
@@ -50,7 +50,7 @@ func (s *sweeping) describe(id metadata.TopicID, revision int64) {
 	}
 }
 
-// sweep finds and notes, as a controller does.
+// sweep finds and notes orphans, like a controller.
 func (s *sweeping) sweep() *Report {
 	s.t.Helper()
 	r, err := s.Find(s.t.Context())
@@ -114,7 +114,7 @@ func TestOrphansAreDeletedAfterTheGrace(t *testing.T) {
 		s.sweep()
 		s.known[back] = false
 		s.now = s.now.Add(2 * time.Minute)
-		r = s.sweep() // the one that was known again begins again
+		r = s.sweep() // the one that was known again starts its grace period again
 		done, err := s.Delete(t.Context(), r)
 		if err != nil || done.Topics != 1 || done.Objects != 300 || done.Bytes != 1500 {
 			t.Errorf("%+v, %v", done, err)
@@ -131,8 +131,8 @@ func TestOrphansAreDeletedAfterTheGrace(t *testing.T) {
 	}
 }
 
-// An object that came after the note begins the grace again, and one that comes during the deletion
-// ends that.
+// An object that is written after the note starts the grace period again. One that is written
+// during the deletion ends the deletion.
 func TestOrphanThatGrowsIsNotDeleted(t *testing.T) {
 	s := newSweeping(t, "")
 	id := metadata.TopicID{1}
@@ -151,8 +151,8 @@ func TestOrphanThatGrowsIsNotDeleted(t *testing.T) {
 	}
 }
 
-// The metadata were restored to an older state, or so it seems: nothing is deleted at all, but what a
-// person names.
+// The metadata seem to have been restored to an older state: nothing is deleted but what an
+// operator names.
 func TestDescribedOrphanIsSuspect(t *testing.T) {
 	s := newSweeping(t, "")
 	lost, gone := metadata.TopicID{1}, metadata.TopicID{2}
@@ -186,7 +186,7 @@ func (s *sweeping) deleteErr(id metadata.TopicID) error {
 	return err
 }
 
-// As long as it is not known which topics there are, nothing is noted, deleted, or forgiven.
+// While it is unknown which topics exist, nothing is noted or deleted, and no note is removed.
 func TestNothingIsAnOrphanWithoutMetadata(t *testing.T) {
 	s := newSweeping(t, "")
 	s.object(metadata.TopicID{1}, 1)
@@ -196,7 +196,7 @@ func TestNothingIsAnOrphanWithoutMetadata(t *testing.T) {
 	}
 }
 
-// A topic whose first object comes while the bucket is listed is not one.
+// A topic whose first object is written while the bucket is listed is no orphan.
 func TestTopicOfNowIsKnown(t *testing.T) {
 	s := newSweeping(t, "")
 	id := metadata.TopicID{1}

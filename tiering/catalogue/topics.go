@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/tiering/format"
 )
 
-// ListTopics returns the topics that the catalogue describes, and the newest revision of each.
+// ListTopics returns the topics that the catalogue describes, with the newest revision of each.
 func ListTopics(ctx context.Context, b objstore.Bucket, prefix string) (map[metadata.TopicID]int64, error) {
 	newest := map[metadata.TopicID]int64{}
 	for info, err := range b.List(ctx, format.TopicsPrefix(prefix)) {
@@ -24,13 +24,13 @@ func ListTopics(ctx context.Context, b objstore.Bucket, prefix string) (map[meta
 	return newest, nil
 }
 
-// TopicID is the identity of a topic, for those who know nothing else of the metadata.
+// TopicID is the identity of a topic, for callers that know nothing else of the metadata.
 type TopicID = metadata.TopicID
 
-// ParseTopicID reads a topic's id as people write it.
+// ParseTopicID parses a topic's id from its text form.
 func ParseTopicID(s string) (TopicID, error) { return metadata.ParseTopicID(s) }
 
-// NewestTopic returns what the catalogue says of a topic, nil if it says nothing.
+// NewestTopic returns the newest description of a topic, or nil if the catalogue has none.
 func NewestTopic(ctx context.Context, b objstore.Bucket, prefix string, id TopicID) (*format.Topic, error) {
 	newest := int64(-1)
 	for info, err := range b.List(ctx, format.TopicPrefix(prefix, id)) {
@@ -45,7 +45,7 @@ func NewestTopic(ctx context.Context, b objstore.Bucket, prefix string, id Topic
 	return ReadTopic(ctx, b, prefix, id, newest)
 }
 
-// ReadTopic returns a revision of a topic's description, nil if there is none.
+// ReadTopic returns a revision of a topic's description, or nil if there is none.
 func ReadTopic(ctx context.Context, b objstore.Bucket, prefix string, id metadata.TopicID, revision int64) (*format.Topic, error) {
 	key := format.TopicKey(prefix, id, revision)
 	content, found, err := readDocument(ctx, b, key)
@@ -59,25 +59,26 @@ func ReadTopic(ctx context.Context, b objstore.Bucket, prefix string, id metadat
 	return t, nil
 }
 
-// WriteTopic writes a revision, unless it is there, and removes those before it. It can be repeated.
+// WriteTopic writes a revision, unless it exists, and deletes earlier revisions. It can be
+// repeated.
 func WriteTopic(ctx context.Context, b objstore.Bucket, prefix string, t *format.Topic) error {
 	content, err := t.Encode()
 	if err != nil {
 		return err
 	}
 	err = writeDocument(ctx, b, format.TopicKey(prefix, t.TopicID, t.Revision), content)
-	if err != nil && !errors.Is(err, objstore.ErrExists) { // of one revision there is one state
+	if err != nil && !errors.Is(err, objstore.ErrExists) { // one revision has one content
 		return err
 	}
 	return removeTopic(ctx, b, prefix, t.TopicID, t.Revision)
 }
 
-// RemoveTopic removes all that the catalogue says of a topic.
+// RemoveTopic deletes all descriptions of a topic.
 func RemoveTopic(ctx context.Context, b objstore.Bucket, prefix string, id metadata.TopicID) error {
 	return removeTopic(ctx, b, prefix, id, -1)
 }
 
-// removeTopic removes the revisions before one, -1 for all.
+// removeTopic deletes the revisions below before, or all if before is -1.
 func removeTopic(ctx context.Context, b objstore.Bucket, prefix string, id metadata.TopicID, before int64) error {
 	var keys []string
 	for info, err := range b.List(ctx, format.TopicPrefix(prefix, id)) {

@@ -23,32 +23,32 @@ import (
 const (
 	readers = 8
 	writers = 2
-	// maxReads and maxWrites bound the queues. A block that is written is in memory for so long.
+	// maxReads and maxWrites bound the queues. A block in the write queue is held in memory.
 	maxReads  = 256
 	maxWrites = 64
-	// ghostShare is for how many times the cache's bytes it remembers what was read from the store.
+	// Blocks of ghostShare times the cache's bytes are remembered after one read from the store.
 	ghostShare = 4
-	// maxGhosts bounds how many of those there are.
+	// maxGhosts bounds the number of those blocks.
 	maxGhosts = 1 << 20
-	// DefaultPatience is how long a read of a block may take: a disk that works answers within a few
+	// DefaultPatience is how long a read of a block may take: a working disk answers within a few
 	// milliseconds, and the store would within some tens.
 	DefaultPatience = 50 * time.Millisecond
-	// restAfterFailure is how long nothing is written to a disk that has failed, or is full.
+	// restAfterFailure is how long nothing is written to a disk that has failed or is full.
 	restAfterFailure = 10 * time.Second
 )
 
-// Options says what a Cache works with. FS, Dir and Bytes are required.
+// Options configures a Cache. FS, Dir and Bytes are required.
 type Options struct {
 	FS         vfs.FS
-	Dir        string        // its own; it is made if need be
+	Dir        string        // for the cache alone; created if missing
 	Bytes      int64         // that the blocks may take
-	Patience   time.Duration // how long Get waits for the disk; DefaultPatience
+	Patience   time.Duration // how long Get waits for the disk; 0: DefaultPatience
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil is allowed
 }
 
-// Cache is a cache of blocks on a disk. Its methods may be called concurrently. Before Run has read the
-// directories, and after it has ended, everything is a miss.
+// Cache is a cache of blocks on a disk. Its methods may be called concurrently. Before Run has read
+// the directories, and after it has ended, everything is a miss.
 type Cache struct {
 	o       Options
 	metrics *metrics
@@ -58,9 +58,9 @@ type Cache struct {
 	mu struct {
 		sync.Mutex
 		running bool
-		blocks  *simplelru.LRU[name, int64] // sizes, the least recently used first
+		blocks  *simplelru.LRU[name, int64] // name to size in bytes, the least recently used first
 		bytes   int64                       // of blocks
-		pending map[name]bool               // queued to be written
+		pending map[name]bool               // queued for writing
 		ghosts  *simplelru.LRU[name, int64]
 		ghost   int64 // bytes of ghosts
 		rests   time.Time
@@ -68,7 +68,7 @@ type Cache struct {
 	}
 }
 
-// name is what a block's file is named by.
+// name identifies a block: its file is named after it.
 type name [16]byte
 
 func nameOf(object string, at int64) name {
@@ -78,22 +78,22 @@ func nameOf(object string, at int64) name {
 	return name(h.Sum(nil))
 }
 
-// read is a block that is being read.
+// read is a request to read a block.
 type read struct {
 	name    name
 	size    int
 	crc32c  uint32
 	done    chan struct{} // closed after content is set
-	content []byte        // nil: it is not there, or damaged
+	content []byte        // nil: the block is missing or damaged
 }
 
-// write is a block that waits to be written.
+// write is a block in the write queue.
 type write struct {
 	name    name
 	content []byte
 }
 
-// New makes a Cache. It touches nothing.
+// New returns a Cache. It touches no file.
 func New(o Options) *Cache {
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
@@ -115,8 +115,8 @@ func newLRU() *simplelru.LRU[name, int64] {
 	return lru
 }
 
-// Get returns the content of the block at a position of an object, in memory that is the caller's; nil:
-// the cache has not got it, or cannot say so in time.
+// Get returns the content of the block at a position of an object, in memory that the caller owns.
+// It returns nil if the cache does not have the block, or the disk is too slow.
 func (c *Cache) Get(ctx context.Context, object string, at int64, size int, crc32c uint32) []byte {
 	r := &read{name: nameOf(object, at), size: size, crc32c: crc32c, done: make(chan struct{})}
 	if !c.has(r.name) {
@@ -139,7 +139,7 @@ func (c *Cache) Get(ctx context.Context, object string, at int64, size int, crc3
 	return r.content
 }
 
-// has returns true if there is such a block, which is used then.
+// has reports whether the cache has a block, and marks the block as used.
 func (c *Cache) has(n name) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,8 +147,8 @@ func (c *Cache) has(n name) bool {
 	return ok && c.mu.running
 }
 
-// Fetched says that a block was read from the store. It is kept if that happens for the second time in
-// a while. It does not wait. The content must not be changed any more.
+// Fetched records that a block was read from the store. The block is kept if that happens for the
+// second time within a while. It does not wait. The content must not change afterwards.
 func (c *Cache) Fetched(object string, at int64, content []byte) {
 	n, size := nameOf(object, at), int64(len(content))
 	c.mu.Lock()
@@ -167,7 +167,8 @@ func (c *Cache) Fetched(object string, at int64, content []byte) {
 	}
 }
 
-// Put has a block kept. It does not wait, and may do nothing. The content must not be changed any more.
+// Put keeps a block. It does not wait, and may drop the block. The content must not change
+// afterwards.
 func (c *Cache) Put(object string, at int64, content []byte) {
 	n := nameOf(object, at)
 	c.mu.Lock()
@@ -175,6 +176,7 @@ func (c *Cache) Put(object string, at int64, content []byte) {
 	c.keepLocked(n, content)
 }
 
+// keepLocked queues a block for writing, unless the queue is full or the disk has failed recently.
 func (c *Cache) keepLocked(n name, content []byte) {
 	switch {
 	case !c.mu.running, c.mu.blocks.Contains(n), c.mu.pending[n], int64(len(content)) > c.o.Bytes:
@@ -191,13 +193,13 @@ func (c *Cache) keepLocked(n name, content []byte) {
 	}
 }
 
-// path is a block's file.
+// path returns the name of a block's file.
 func (c *Cache) path(n name, size int64) string {
 	digits := hex.EncodeToString(n[:])
 	return filepath.Join(c.o.Dir, digits[:2], fmt.Sprintf("%s-%d", digits[2:], size))
 }
 
-// parsePath is what path makes of a block; false: it is another file.
+// parsePath is the reverse of path. It returns false for a file that is no block.
 func parsePath(dir, file string) (n name, size int64, ok bool) {
 	digits, bytes, ok := strings.Cut(file, "-")
 	if !ok || len(dir) != 2 || len(dir)+len(digits) != 2*len(n) {

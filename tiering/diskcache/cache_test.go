@@ -45,7 +45,7 @@ func start(t *testing.T, fsys vfs.FS) *bench {
 	}}
 }
 
-// block is the content of the n-th block of an object.
+// block returns the content of the n-th block of an object.
 func block(n int) []byte { return bytes.Repeat([]byte{byte(n), byte(n >> 8)}, blockBytes/2) }
 
 func (b *bench) put(n int) {
@@ -58,7 +58,7 @@ func (b *bench) fetched(n int) {
 	synctest.Wait()
 }
 
-// get returns true if the block is there, and right.
+// get returns true if the block is there, and checks its content.
 func (b *bench) get(n int) bool {
 	b.t.Helper()
 	want := block(n)
@@ -69,7 +69,7 @@ func (b *bench) get(n int) bool {
 	return got != nil
 }
 
-// outcome is how many reads had it.
+// outcome returns how many reads had an outcome.
 func (b *bench) outcome(name string) float64 {
 	b.t.Helper()
 	families, err := b.registry.Gather()
@@ -111,7 +111,7 @@ func TestBlocksComeBack(t *testing.T) {
 	})
 }
 
-// TestStartReadsNoBlock: the names are the index.
+// TestStartReadsNoBlock: the names are the index, so a start does not read files.
 func TestStartReadsNoBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := vfs.NewFaulty(vfs.NewMem())
@@ -160,7 +160,7 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 	})
 }
 
-// files is how many blocks there are.
+// files returns the number of blocks on the disk.
 func files(t *testing.T, fsys vfs.FS) int {
 	t.Helper()
 	n := 0
@@ -174,7 +174,8 @@ func files(t *testing.T, fsys vfs.FS) int {
 	return n
 }
 
-// TestDamageIsAMiss: of a block that was changed, cut or replaced by another, and once.
+// TestDamageIsAMiss checks that a block that was changed, cut or replaced by another is a miss, and
+// is reported once.
 func TestDamageIsAMiss(t *testing.T) {
 	for what, damage := range map[string]func([]byte) []byte{
 		"changed":  func(b []byte) []byte { b[17] ^= 1; return b },
@@ -206,7 +207,7 @@ func TestDamageIsAMiss(t *testing.T) {
 	}
 }
 
-// TestCrashLeavesWhatIsWhole, and nothing that is not.
+// TestCrashLeavesWhatIsWhole checks that after a crash only whole blocks are returned.
 func TestCrashLeavesWhatIsWhole(t *testing.T) {
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
@@ -219,7 +220,7 @@ func TestCrashLeavesWhatIsWhole(t *testing.T) {
 			b.stop()
 			again := start(t, crashed)
 			for n := range 8 {
-				again.get(n) // which says if it is another one
+				again.get(n) // which checks its content
 			}
 			again.put(20)
 			if !again.get(20) {
@@ -247,8 +248,8 @@ func TestLeftoversGo(t *testing.T) {
 	})
 }
 
-// TestReplayTakesNoRoom: what is read from the store once is not written; what is read again is, and
-// stays while a long history is replayed.
+// TestReplayTakesNoRoom checks that a block read from the store once is not written. A block that
+// is read again is written, and stays while a long history is replayed.
 func TestReplayTakesNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := vfs.NewFaulty(vfs.NewMem())
@@ -277,7 +278,7 @@ func TestReplayTakesNoRoom(t *testing.T) {
 	})
 }
 
-// slowFS is a disk whose reads and writes take a time.
+// slowFS is a disk whose reads and writes take some time.
 type slowFS struct {
 	vfs.FS
 	takes atomic.Int64 // nanoseconds
@@ -288,7 +289,8 @@ func (s *slowFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, er
 	return s.FS.OpenFile(name, flag, perm)
 }
 
-// TestSlowDiskIsAMiss: nobody waits for it for longer than they have patience, and no queue grows.
+// TestSlowDiskIsAMiss checks that no caller waits longer than its patience, and that no queue
+// grows.
 func TestSlowDiskIsAMiss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := &slowFS{FS: vfs.NewMem()}
@@ -331,7 +333,8 @@ func TestSlowDiskIsAMiss(t *testing.T) {
 	})
 }
 
-// TestFullDiskIsLeftAlone for a while, and then tried again; what is there can be read.
+// TestFullDiskIsLeftAlone checks that a full disk is not written for a while and then tried again.
+// Blocks that are there can still be read.
 func TestFullDiskIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := vfs.NewFaulty(vfs.NewMem())
@@ -361,7 +364,7 @@ func TestFullDiskIsLeftAlone(t *testing.T) {
 	})
 }
 
-// TestBrokenDiskIsNoError: the broker goes on without the cache.
+// TestBrokenDiskIsNoError: the broker runs without the cache.
 func TestBrokenDiskIsNoError(t *testing.T) {
 	for _, op := range []vfs.Op{vfs.OpMkdir, vfs.OpReadDir, vfs.OpLock} {
 		synctest.Test(t, func(t *testing.T) {

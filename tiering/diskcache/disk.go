@@ -17,9 +17,9 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Run reads the directories, and then reads and writes blocks until ctx ends. It owns all goroutines,
-// and is called once. A disk that cannot be used is said in the log, and makes no error: the cache has
-// nothing then.
+// Run reads the directories, and then reads and writes blocks until ctx ends. It owns all
+// goroutines, and is called once. A disk that cannot be used is logged and is no error: the cache
+// is then empty.
 func (c *Cache) Run(ctx context.Context) error {
 	unlock, err := c.open(ctx)
 	if err != nil {
@@ -45,8 +45,8 @@ func (c *Cache) setRunning(running bool) {
 	c.mu.running = running
 }
 
-// open takes the directory and finds the blocks in it. What is left of writes that a crash has cut
-// short goes, and so does what is more than the cache may have.
+// open locks the directory and finds the blocks in it. It removes what interrupted writes have
+// left, and blocks beyond the cache's bytes.
 func (c *Cache) open(ctx context.Context) (unlock func() error, err error) {
 	if err = c.o.FS.MkdirAll(c.o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory: %w", err)
@@ -92,7 +92,7 @@ func (c *Cache) openDir(dir string) error {
 	return nil
 }
 
-// add notes a block that has a file.
+// add records a block that has a file.
 func (c *Cache) add(n name, size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,8 +105,7 @@ func (c *Cache) add(n name, size int64) {
 	c.metrics.bytes.Set(float64(c.mu.bytes))
 }
 
-// takeOldest forgets the block that was not used for the longest, if the others and so many bytes more
-// are too many.
+// takeOldest forgets the least recently used block, if the blocks and more bytes exceed the limit.
 func (c *Cache) takeOldest(more int64) (n name, size int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +118,8 @@ func (c *Cache) takeOldest(more int64) (n name, size int64, ok bool) {
 	return n, size, ok
 }
 
-// makeRoom removes blocks until so many bytes have room. One that cannot be removed still counts.
+// makeRoom removes blocks until the given number of bytes fits. A block that cannot be
+// removed still counts.
 func (c *Cache) makeRoom(bytes int64) error {
 	for {
 		n, size, ok := c.takeOldest(bytes)
@@ -149,7 +149,7 @@ func (c *Cache) readBlock(r *read) {
 	path := c.path(r.name, int64(r.size))
 	b, err := vfs.ReadFile(c.o.FS, path, 2*int64(r.size))
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // it has just gone, or has another size
+	case errors.Is(err, fs.ErrNotExist): // it was just evicted, or has another size
 		c.metrics.reads.WithLabelValues("miss").Inc()
 	case err != nil:
 		c.metrics.reads.WithLabelValues("failed").Inc()
@@ -162,7 +162,7 @@ func (c *Cache) readBlock(r *read) {
 	}
 }
 
-// drop removes a block that is damaged. One that cannot be removed goes in its turn.
+// drop removes a damaged block. A block that cannot be removed is evicted in its turn.
 func (c *Cache) drop(n name) {
 	c.mu.Lock()
 	size, ok := c.mu.blocks.Peek(n)
@@ -209,16 +209,17 @@ func (c *Cache) writeBlock(w write) error {
 		return fmt.Errorf("write a block: %w", err)
 	}
 	c.add(w.name, size)
-	return c.makeRoom(0) // of several writers
+	return c.makeRoom(0) // several writers may have made room at once
 }
 
+// forget removes a block from those that are queued for writing.
 func (c *Cache) forget(n name) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.mu.pending, n)
 }
 
-// failed leaves the disk alone for some time. It is said once.
+// failed stops writes to the disk for restAfterFailure. Only the first failure in a row is logged.
 func (c *Cache) failed(err error) {
 	c.mu.Lock()
 	was := c.mu.failing
@@ -229,6 +230,7 @@ func (c *Cache) failed(err error) {
 	}
 }
 
+// works records that a write has succeeded, and logs it after a failure.
 func (c *Cache) works() {
 	c.mu.Lock()
 	was := c.mu.failing

@@ -7,13 +7,13 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Bucket describes a bucket, or the part of one below a prefix: the object varve-bucket.
+// Bucket describes a bucket, or the part of a bucket below a prefix: the object varve-bucket.
 type Bucket struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
 
-	// ID is drawn when the object is written, and noted in the metadata store: it tells this bucket from
-	// another one of the same name.
+	// ID is random, and also noted in the metadata store: it distinguishes this bucket from another
+	// one of the same name.
 	ID        string `json:"id"`
 	ClusterID string `json:"cluster_id"`
 	CreatedMs int64  `json:"created_ms"`
@@ -23,13 +23,13 @@ type Bucket struct {
 
 func (b *Bucket) gates() (read, write []string) { return b.Read, b.Write }
 
-// Encode is the content of the bucket's object.
+// Encode returns the content of the bucket's object.
 func (b *Bucket) Encode() ([]byte, error) { return seal(DocumentBucket, b) }
 
-// Writable is an ErrReadOnly if this build must not write to the bucket.
+// Writable returns an ErrReadOnly if this build must not write to the bucket, otherwise nil.
 func (b *Bucket) Writable() error { return writable(string(DocumentBucket), b) }
 
-// ParseBucket reads and checks what Encode wrote.
+// ParseBucket decodes and checks what Encode wrote.
 func ParseBucket(content []byte) (*Bucket, error) {
 	b := &Bucket{}
 	if err := open(DocumentBucket, content, b); err != nil {
@@ -41,27 +41,28 @@ func ParseBucket(content []byte) (*Bucket, error) {
 	return b, nil
 }
 
-// Orphan notes that a sweep of the bucket has found objects of a topic that neither the metadata nor
-// a tier pointer know. It counts from when the bucket has it.
+// Orphan notes that a sweep of the bucket has found objects of a topic that neither the
+// metadata nor a tier pointer knows. The grace period begins with the time of the note's object
+// in the bucket.
 type Orphan struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
 
-	ClusterID string           `json:"cluster_id"` // that looked
+	ClusterID string           `json:"cluster_id"` // of the cluster that swept
 	TopicID   metadata.TopicID `json:"topic_id"`
-	Objects   int64            `json:"objects"` // and Bytes, as they were found
+	Objects   int64            `json:"objects"` // as found, like Bytes
 	Bytes     int64            `json:"bytes"`
-	SeenMs    int64            `json:"seen_ms"` // by the clock of the broker
+	SeenMs    int64            `json:"seen_ms"` // by the broker's clock
 
 	unknown document.Unknown
 }
 
 func (o *Orphan) gates() (read, write []string) { return o.Read, o.Write }
 
-// Encode is the content of the orphan's object.
+// Encode returns the content of the orphan's object.
 func (o *Orphan) Encode() ([]byte, error) { return seal(DocumentOrphan, o) }
 
-// ParseOrphan reads and checks what Encode wrote.
+// ParseOrphan decodes and checks what Encode wrote.
 func ParseOrphan(content []byte) (*Orphan, error) {
 	o := &Orphan{}
 	if err := open(DocumentOrphan, content, o); err != nil {
@@ -73,34 +74,35 @@ func ParseOrphan(content []byte) (*Orphan, error) {
 	return o, nil
 }
 
-// Topic is a revision of what a topic is: with it and the objects of its partitions a topic can be
-// made again in a cluster that does not know it.
+// Topic is a revision of a topic's description. With it and the objects of the partitions, the
+// topic can be created again in a cluster that does not know it.
 type Topic struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
 
-	ClusterID         string            `json:"cluster_id"`
-	TopicID           metadata.TopicID  `json:"topic_id"`
-	Revision          int64             `json:"revision"` // of the metadata, as of which this is so; the largest counts
+	ClusterID string           `json:"cluster_id"`
+	TopicID   metadata.TopicID `json:"topic_id"`
+	// Revision is that of the metadata in which the topic is as described. The largest one counts.
+	Revision          int64             `json:"revision"`
 	Name              string            `json:"name"`
 	Partitions        int32             `json:"partitions"`
 	ReplicationFactor int16             `json:"replication_factor"`
-	Configs           map[string]string `json:"configs,omitempty"` // those that are set for the topic
+	Configs           map[string]string `json:"configs,omitempty"` // those set for the topic
 	CreatedMs         int64             `json:"created_ms"`
-	DeletedMs         int64             `json:"deleted_ms,omitempty"` // 0: it is not
+	DeletedMs         int64             `json:"deleted_ms,omitempty"` // 0: the topic is not deleted
 
 	unknown document.Unknown
 }
 
 func (t *Topic) gates() (read, write []string) { return t.Read, t.Write }
 
-// Encode is the content of the topic's object.
+// Encode returns the content of the topic's object.
 func (t *Topic) Encode() ([]byte, error) { return seal(DocumentTopic, t) }
 
-// Writable is an ErrReadOnly if this build must not write the topic again.
+// Writable returns an ErrReadOnly if this build must not rewrite the topic, otherwise nil.
 func (t *Topic) Writable() error { return writable(string(DocumentTopic), t) }
 
-// ParseTopic reads and checks what Encode wrote.
+// ParseTopic decodes and checks what Encode wrote.
 func ParseTopic(content []byte) (*Topic, error) {
 	t := &Topic{}
 	if err := open(DocumentTopic, content, t); err != nil {

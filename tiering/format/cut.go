@@ -5,12 +5,13 @@ import (
 	"slices"
 )
 
-// Cut ends the history at an offset that the tier has: a leader's log has other records from there
-// on. What lies behind it becomes trash, which goes at Edit.CutMs. It belongs to a copy that Next
-// made. Pages that have a part of both are opened: their entries below the offset take their place,
-// and they are trash alone.
+// Cut ends the history at an offset that the tier has, because a leader's log has other records
+// from there on. It is called on a copy that Next made. Entries at and after the offset become
+// trash, which may be deleted at Edit.CutMs. A page that reaches to both sides of the offset is
+// opened: its entries below the offset replace it, and the page becomes trash alone.
 //
-// If nothing is left the tier begins anew at the offset, or at the log start if that is lower.
+// If no entry remains, the tier begins again, empty, at the offset, or at the log start offset if
+// that is lower.
 func (m *Manifest) Cut(ctx context.Context, e Edit, at int64, load Loader) error {
 	c := cutting{m: m, e: e, at: at}
 	m.Lineage = append(slices.Clone(m.Lineage), Cut{Offset: at, LeaderEpoch: m.LastEpoch, ByEpoch: e.LeaderEpoch, Ms: e.NowMs})
@@ -28,7 +29,7 @@ func (m *Manifest) Cut(ctx context.Context, e Edit, at int64, load Loader) error
 	return m.count(ctx, load)
 }
 
-// cutting is a cut under way: what stays.
+// cutting is a cut in progress. pages and segments are the entries that stay.
 type cutting struct {
 	m        *Manifest
 	e        Edit
@@ -49,7 +50,7 @@ func (c *cutting) enter(r *PageRef) (bool, error) {
 		Size: r.Size, CRC32C: r.CRC32C, Read: r.Read,
 	}
 	switch {
-	case r.EndOffset <= c.m.StartOffset: // it is deleted, or trash
+	case r.EndOffset <= c.m.StartOffset: // the page is already deleted, or trash
 		return false, nil
 	case r.EndOffset <= c.at:
 		c.pages = append(c.pages, *r)
@@ -87,8 +88,8 @@ func (c *cutting) segment(s *Segment) error {
 	return nil
 }
 
-// until is the entry with an earlier end. How many bytes of the log its range has then is an
-// estimate by the offsets.
+// until returns the entry with an earlier end. The number of log bytes in its range is then an
+// estimate by offsets.
 func (s *Segment) until(end int64) Segment {
 	cut := *s
 	cut.EndOffset = end
@@ -97,7 +98,7 @@ func (s *Segment) until(end int64) Segment {
 	return cut
 }
 
-// lastEpoch is the leader epoch of what stays, -1 if nothing does.
+// lastEpoch returns the leader epoch at the end of what stays, -1 if nothing does.
 func (c *cutting) lastEpoch() int32 {
 	if n := len(c.segments); n > 0 {
 		return c.segments[n-1].LastEpoch()

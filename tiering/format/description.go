@@ -8,14 +8,14 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Limits of what a description may announce.
+// Limits of the chunk size that a description may announce, in bytes.
 const (
 	MinChunkBytes = 4 << 10
 	MaxChunkBytes = 256 << 20
 )
 
-// Description says what a segment object holds. With it the object can be read, and its partition
-// rebuilt, without any manifest. Units are those of Segment.
+// Description describes what a segment object holds. With it the object can be read, and its
+// partition rebuilt, without any manifest. Units are those of Segment.
 type Description struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
@@ -24,12 +24,12 @@ type Description struct {
 	Topic       string           `json:"topic"`
 	TopicID     metadata.TopicID `json:"topic_id"`
 	Partition   int32            `json:"partition"`
-	LeaderEpoch int32            `json:"leader_epoch"` // of the leader that uploaded
+	LeaderEpoch int32            `json:"leader_epoch"` // of the leader that uploaded it
 	BrokerID    int32            `json:"broker_id"`
 	CreatedMs   int64            `json:"created_ms"`
 
-	// BaseOffset, StartOffset and EndOffset are those of Segment; the indexes are relative to BaseOffset.
-	// LogStart is the partition's log start when the segment was uploaded.
+	// BaseOffset, StartOffset and EndOffset are those of Segment; the indexes are relative to
+	// BaseOffset. LogStart is the partition's log start offset at the time of the upload.
 	BaseOffset   int64 `json:"base"`
 	StartOffset  int64 `json:"start"`
 	EndOffset    int64 `json:"end"`
@@ -41,33 +41,33 @@ type Description struct {
 	Aborted      int64 `json:"aborted,omitempty"`
 
 	LogBytes int64 `json:"log_bytes"`
-	// ChunkBytes is what a chunk has at most, unless its only batch is larger.
+	// ChunkBytes is the largest size of a chunk, unless its only batch is larger.
 	ChunkBytes int32 `json:"chunk_bytes"`
 
-	// Compaction says which segments the object took the place of; nil: of none.
+	// Compaction describes the segments that the object replaced; nil: it replaced none.
 	Compaction *Compaction `json:"compaction,omitempty"`
 	Lineage    []Cut       `json:"lineage,omitempty"`
-	// Key is what the stored bytes are encrypted with; nil: they are not.
+	// Key names the key with which the stored bytes are encrypted; nil: they are not encrypted.
 	Key *Key `json:"key,omitempty"`
 
 	unknown document.Unknown
 }
 
-// Compaction is a rewriting of segments, which may have taken records out.
+// Compaction is a rewriting of segments, which may have removed records.
 type Compaction struct {
 	Generation  int32 `json:"generation"` // from 1 on
-	StartOffset int64 `json:"start"`      // of what it took the place of
+	StartOffset int64 `json:"start"`      // of the range that was rewritten
 	EndOffset   int64 `json:"end"`
 }
 
-// Key names a key, wherever keys are kept.
+// Key names an encryption key, wherever keys are kept.
 type Key struct {
 	ID string `json:"id"`
 }
 
 func (d *Description) gates() (read, write []string) { return d.Read, d.Write }
 
-// Encode is the description's part of a segment object.
+// Encode returns the description's part of a segment object.
 func (d *Description) Encode() ([]byte, error) {
 	asLater(d)
 	if err := writable("description", d); err != nil {
@@ -80,7 +80,7 @@ func (d *Description) Encode() ([]byte, error) {
 	return b, d.check()
 }
 
-// parseDescription reads and checks what Encode wrote.
+// parseDescription decodes and checks what Encode wrote.
 func parseDescription(b []byte) (*Description, error) {
 	d := &Description{}
 	if err := decode("description", b, d); err != nil {
@@ -89,7 +89,7 @@ func parseDescription(b []byte) (*Description, error) {
 	return d, d.check()
 }
 
-// check checks what must hold of any description, whoever wrote it.
+// check checks what must hold for any description, whichever build wrote it.
 func (d *Description) check() error {
 	bad := func(what string) error { return fmt.Errorf("%w: description: %s", ErrCorrupt, what) }
 	switch {

@@ -11,37 +11,39 @@ const (
 	directoryEntrySize  = 48
 )
 
-// Chunk is an entry of the chunk directory: some batches in a row, which are stored, checked and
+// Chunk is an entry of the chunk directory: consecutive batches, which are stored, checked and
 // read together.
 type Chunk struct {
-	Position     int64  // of its first byte, from the segment's
-	StoredBytes  int    // in the object
-	PlainBytes   int    // of the log
-	BaseOffset   int64  // of its first batch
-	MaxTimestamp int64  // of all batches of the segment up to the end of this chunk; -1: none has one
+	Position    int64 // of its first byte, from the segment's first byte
+	StoredBytes int   // its size in the object
+	PlainBytes  int   // its size in the log
+	BaseOffset  int64 // of its first batch
+	// MaxTimestamp is the largest of all batches of the segment up to the end of this chunk; -1: no
+	// batch has one.
+	MaxTimestamp int64
 	CRC32C       uint32 // of the stored bytes
 	Batches      int
 }
 
-// End is the position behind the chunk.
+// End returns the position after the chunk.
 func (c *Chunk) End() int64 { return c.Position + int64(c.StoredBytes) }
 
-// Directory is the chunk directory of a segment object, in the order of the offsets.
+// Directory is the chunk directory of a segment object, in offset order.
 type Directory []Chunk
 
-// AtOffset is the chunk in which the batch is that holds an offset, if there is such a batch.
-// Otherwise that, or the chunk after it, has the first batch behind the offset.
+// AtOffset returns the chunk with the batch that contains an offset, if there is such a batch.
+// Otherwise the first batch after the offset is in that chunk or in the next one.
 func (d Directory) AtOffset(offset int64) int {
 	return max(0, sort.Search(len(d), func(i int) bool { return d[i].BaseOffset > offset })-1)
 }
 
-// AtTime is the first chunk with a batch whose largest timestamp is ts or later; len(d): there is
-// none.
+// AtTime returns the first chunk with a batch whose largest timestamp is ts or later, len(d) if
+// there is none.
 func (d Directory) AtTime(ts int64) int {
 	return sort.Search(len(d), func(i int) bool { return d[i].MaxTimestamp >= ts })
 }
 
-// Append adds the encoded directory to dst.
+// Append appends the encoded directory to dst.
 func (d Directory) Append(dst []byte) []byte {
 	be := binary.BigEndian
 	dst = be.AppendUint32(dst, uint32(len(d)))
@@ -60,7 +62,7 @@ func (d Directory) Append(dst []byte) []byte {
 	return dst
 }
 
-// parseDirectory reads and checks what Append wrote.
+// parseDirectory decodes and checks what Append wrote.
 func parseDirectory(b []byte) (Directory, error) {
 	bad := func(what string) error { return fmt.Errorf("%w: chunk directory: %s", ErrCorrupt, what) }
 	if len(b) < directoryHeaderSize {

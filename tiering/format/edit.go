@@ -5,21 +5,23 @@ import (
 	"slices"
 )
 
-// Edit says who makes the next version of a manifest, and when.
+// Edit says which leader makes the next version of a manifest, and when.
 type Edit struct {
 	BrokerID    int32
 	LeaderEpoch int32
 	NowMs       int64
-	DeleteMs    int64 // what becomes trash now may go then
-	CutMs       int64 // the same of what Cut makes trash
+	DeleteMs    int64 // what becomes trash may be deleted from then on
+	CutMs       int64 // the same for what Cut makes trash
 	LogStart    int64
 	Current     Stored // the manifest that is replaced; zero: none was written
-	// Gone has the names of trash that is deleted, Emptied those of trash pages whose trash all is.
+	// Gone has the names of deleted trash, Emptied those of trash pages whose entries are all
+	// deleted.
 	Gone, Emptied map[string]bool
 }
 
-// Next is a copy with the next version's header, which the other edits may change. The manifest that
-// it replaces becomes trash. The sequence is the least that it may have; the name has no attempt yet.
+// Next returns a copy with the header of the next version, which the other edits may change. The
+// replaced manifest becomes trash. The sequence is the lowest that the next version may have; its
+// name has no attempt yet.
 func (m *Manifest) Next(e Edit) *Manifest {
 	m.whole()
 	n := *m
@@ -45,7 +47,7 @@ func (m *Manifest) Next(e Edit) *Manifest {
 	return &n
 }
 
-// raiseLogStart sets the log start, as far as the tier has it. It never goes back.
+// raiseLogStart raises the log start offset, at most to the end of the tier. It never goes back.
 func (m *Manifest) raiseLogStart(to int64) {
 	m.LogStart = min(max(to, m.LogStart, m.StartOffset), m.EndOffset)
 }
@@ -56,8 +58,8 @@ func (m *Manifest) discard(e Edit, t Trash) {
 	m.Trash = append(m.Trash, t)
 }
 
-// Append adds a segment that continues the tier. It belongs to a copy that Next made, whose log start
-// then has more room.
+// Append adds a segment that continues the tier. It is called on a copy that Next made, and may
+// raise that copy's log start offset, since the tier ends later.
 func (m *Manifest) Append(e Edit, s Segment) {
 	if m.Empty() {
 		m.StartOffset = s.StartOffset
@@ -74,9 +76,9 @@ func oldestOf(s *Segment) *Oldest {
 	return &Oldest{EndOffset: s.EndOffset, Time: s.RetentionTime(), Bytes: s.Bytes}
 }
 
-// Expire moves the start of the tier to newStart, the end of some segment, and makes trash of what
-// lies below. It belongs to a copy that Next made. What it lists is bounded by the size of the
-// manifest, not by how much is deleted: a page that is dead as a whole is one entry.
+// Expire moves the start of the tier to newStart, the end of a segment, and makes trash of
+// everything below. It is called on a copy that Next made. What it lists is bounded by the size of
+// the manifest, not by how much is deleted: a page below newStart as a whole is one entry.
 func (m *Manifest) Expire(ctx context.Context, e Edit, newStart int64, load Loader) error {
 	oldStart := m.StartOffset
 	reason := func(end int64) string {
@@ -88,7 +90,7 @@ func (m *Manifest) Expire(ctx context.Context, e Edit, newStart int64, load Load
 	err := m.Tree(load).Walk(ctx, Visitor{
 		Enter: func(r *PageRef) (bool, error) {
 			switch {
-			case r.EndOffset <= oldStart: // in a page that was dead in part before
+			case r.EndOffset <= oldStart: // it is in a page that was partly expired before
 				return false, nil
 			case r.EndOffset <= newStart:
 				m.discard(e, Trash{
@@ -122,8 +124,8 @@ func (m *Manifest) Expire(ctx context.Context, e Edit, newStart int64, load Load
 	return m.count(ctx, load)
 }
 
-// count sets the totals and the oldest segment anew from the summaries, going down only into the one
-// page of each level that is dead in part.
+// count recomputes the totals and the oldest segment from the summaries. It loads only the one page
+// of each level that is partly expired.
 func (m *Manifest) count(ctx context.Context, load Loader) error {
 	m.Segments, m.Bytes, m.Oldest = 0, 0, nil
 	add := func(segments, bytes int64, first *Oldest) {

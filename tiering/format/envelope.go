@@ -22,17 +22,18 @@ const (
 )
 
 const (
-	// Version is the version of all text documents. Versions 1 and 2 were those of builds that were
+	// Version is the version of all text documents. Versions 1 and 2 belong to builds that were
 	// never released.
 	Version = 3
-	// MaxDocumentBytes bounds a text document. A manifest has a few hundred entries of a few hundred
-	// bytes each.
+	// MaxDocumentBytes bounds a text document. A manifest has a few hundred entries of a few
+	// hundred bytes each.
 	MaxDocumentBytes = 16 << 20
 
 	maxHeaderBytes = 64
 )
 
-// DocumentOf is the kind of the text document that b begins with; false: it is none.
+// DocumentOf returns the kind of the text document that b begins with. It returns false if b is
+// none.
 func DocumentOf(b []byte) (Document, bool) {
 	for _, d := range []Document{DocumentManifest, DocumentPage, DocumentTrash, DocumentBucket, DocumentTopic, DocumentOrphan} {
 		if bytes.HasPrefix(b, []byte(d+" ")) {
@@ -42,7 +43,8 @@ func DocumentOf(b []byte) (Document, bool) {
 	return "", false
 }
 
-// Wrap puts the line before the JSON of a document. ErrTooLarge says that it is above the limit.
+// Wrap puts the header line before the JSON of a document. It returns ErrTooLarge if the document
+// would exceed MaxDocumentBytes.
 func (d Document) Wrap(body []byte) ([]byte, error) {
 	header := fmt.Sprintf("%s %d %d %08x\n", d, Version, len(body), Checksum(body))
 	if n := len(header) + len(body); n > MaxDocumentBytes {
@@ -51,7 +53,7 @@ func (d Document) Wrap(body []byte) ([]byte, error) {
 	return append([]byte(header), body...), nil
 }
 
-// Unwrap checks the line and returns the JSON behind it, which aliases b.
+// Unwrap checks the header line and returns the JSON after it, which aliases b.
 func (d Document) Unwrap(b []byte) ([]byte, error) {
 	end := bytes.IndexByte(b[:min(len(b), maxHeaderBytes)], '\n')
 	if end < 0 {
@@ -71,7 +73,8 @@ func (d Document) Unwrap(b []byte) ([]byte, error) {
 	return body, nil
 }
 
-// unsupported says what to do about a version that is not the one that this build reads.
+// unsupported returns the error for a version that this build does not read, with what to do about
+// it.
 func unsupported(what string, version, readable uint64) error {
 	if version > readable {
 		return fmt.Errorf("%w: %s version %d, this build reads %d: upgrade this broker", ErrUnsupportedFormat, what, version, readable)
@@ -80,7 +83,7 @@ func unsupported(what string, version, readable uint64) error {
 		"start with an empty control plane and bucket", ErrUnsupportedFormat, what, version)
 }
 
-// seal encodes a document, unless this build may not write it.
+// seal encodes a document, unless this build must not write it.
 func seal(d Document, v gated) ([]byte, error) {
 	asLater(v)
 	if err := writable(string(d), v); err != nil {
@@ -102,10 +105,10 @@ func open(d Document, b []byte, v gated) error {
 	return decode(string(d), body, v)
 }
 
-// decode reads JSON into v, and looks whether this build may read it.
+// decode reads JSON into v, and checks whether this build may read it.
 func decode(what string, body []byte, v gated) error {
 	if err := json.Unmarshal(body, v); err != nil {
-		// With a feature the members may be of other types.
+		// A document with an unknown feature may have members of other types.
 		var gate struct {
 			Read []string `json:"read"`
 		}

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// known are the features of documents and entries that this build reads and writes. A feature is
-// added here with the code that honors it, and is never used again for anything else.
+// known lists the features of documents and entries that this build reads and writes. A feature is
+// added here together with the code that honors it, and its name is never reused.
 var known []string
 
-// future changes what is about to be written, as a later version would. It is nil but in the build with
-// the tag varve_next (next.go), which is for tests only.
+// future changes what is about to be written, as a later version would. It is nil except in builds
+// with the tag varve_next (next.go), which is for tests only.
 var future func(v any)
 
-// asLater has future change what is written.
+// asLater applies future to what is written.
 func asLater(v any) {
 	if future != nil {
 		future(v)
@@ -23,12 +23,12 @@ func asLater(v any) {
 
 // gated is a document that names features.
 type gated interface {
-	// gates are the features that a reader has to know, and those that a writer has to know.
+	// gates returns the features that a reader has to know, and those that a writer has to know.
 	gates() (read, write []string)
 }
 
-// readable is an ErrUnsupportedFormat that names the features which this build lacks, nil if there is
-// none.
+// readable returns an ErrUnsupportedFormat that names the features that this build does not know,
+// nil if it knows all.
 func readable(what string, features []string) error {
 	if lacking := unknownOf(features); lacking != "" {
 		return fmt.Errorf("%w: %s has feature %s: upgrade this broker", ErrUnsupportedFormat, what, lacking)
@@ -36,7 +36,8 @@ func readable(what string, features []string) error {
 	return nil
 }
 
-// writable is an ErrReadOnly that names the features which this build lacks, nil if there is none.
+// writable returns an ErrReadOnly that names the features that this build does not know, nil
+// if it knows all.
 func writable(what string, v gated) error {
 	read, write := v.gates()
 	if lacking := unknownOf(slices.Concat(read, write)); lacking != "" {

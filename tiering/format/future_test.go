@@ -10,8 +10,8 @@ import (
 
 const later = "later"
 
-// addEverywhere adds a member that no build knows to each object, and counts them. The manifest
-// before and the oldest segment are left out: the next version has others.
+// addEverywhere adds a member that no build knows to each object, and returns how many it added. It
+// skips the previous manifest and the oldest segment: the next version has others.
 func addEverywhere(v any) int {
 	n := 0
 	switch v := v.(type) {
@@ -89,8 +89,8 @@ func TestUnknownMembersAreKept(t *testing.T) {
 	check("description", again, err)
 }
 
-// Entries take what a newer build has added to them with them into pages, and trash into trash
-// pages.
+// Entries and trash keep the members that a newer build has added when they move into pages
+// and trash pages.
 func TestUnknownMembersMoveIntoPages(t *testing.T) {
 	p := twoSegments(t)
 	b := rewritten(t, DocumentManifest, p.objects[p.current.Name], func(v map[string]any) { addEverywhere(v) })
@@ -107,13 +107,13 @@ func TestUnknownMembersMoveIntoPages(t *testing.T) {
 		}
 	}
 	kept += bytes.Count(p.objects[p.current.Name], []byte(later))
-	if kept != 4 { // the manifest, two segments, and the manifest before as trash
+	if kept != 4 { // the manifest, two segments, and the previous manifest as trash
 		t.Errorf("%d unknown members are kept, want 4", kept)
 	}
 }
 
-// A document that needs what this build does not know says what it is, however different the rest
-// is.
+// A document that needs a feature that this build does not know is reported as such, however
+// different the rest of it is.
 func TestDocumentsFromTheFuture(t *testing.T) {
 	good := goldenDocuments(t)
 	kinds := map[string]Document{
@@ -159,7 +159,7 @@ func TestDocumentsFromTheFuture(t *testing.T) {
 	}
 }
 
-// What must not be written is read.
+// A document that this build must not write can be read.
 func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 	good := goldenDocuments(t)
 	warp := func(v map[string]any) { v["write"] = []any{"warp"} }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The fuzzer cannot guess a checksum, so it gets to write what is below one.
+// The fuzzer cannot guess a checksum, so it writes the content below the checksum.
 func FuzzDocuments(f *testing.F) {
 	for name := range goldenDocuments(f) {
 		b, err := os.ReadFile("testdata/" + name)
@@ -63,14 +63,14 @@ func FuzzDocuments(f *testing.F) {
 	})
 }
 
-// fuzz reads bytes as they are.
+// fuzz decodes bytes as they are.
 func (d Document) fuzz(b []byte) error {
 	_, _ = DocumentOf(b)
 	_, err := d.Unwrap(b)
 	return err
 }
 
-// again encodes what was decoded, unless it must not be written, and decodes that.
+// again encodes what was decoded, unless it must not be written, and decodes the result.
 func again(t *testing.T, encode func() ([]byte, error), decode func(b []byte) error) {
 	t.Helper()
 	b, err := encode()
@@ -125,7 +125,7 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
-// fuzzOutline: the outline of a manifest says what the manifest does, wherever it is made.
+// fuzzOutline checks that an outline matches its manifest, in whichever of the two ways it is made.
 func fuzzOutline(t *testing.T, m *Manifest, content []byte) {
 	t.Helper()
 	o, err := ParseOutline(content, Stored{})

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// fullManifest has something of everything.
+// fullManifest returns a manifest that has every kind of member.
 func fullManifest(t fataler) *paper {
 	p := newPaper()
 	p.shape = Shape{Inline: 2, Page: 1}
@@ -28,14 +28,14 @@ func fullManifest(t fataler) *paper {
 	return p
 }
 
-// goldenPointer leads to the manifest.
+// goldenPointer returns a pointer to the manifest.
 func goldenPointer(p *paper) *Pointer {
 	ptr := &Pointer{LeaderEpoch: 4, BrokerID: 1, Claim: "00112233aabbccdd", Fence: 2, CommittedMs: 1_700_000_000_000}
 	ptr.SetManifest(p.m, p.current)
 	return ptr
 }
 
-// goldenDocuments are documents of each kind, by the name of their file in testdata.
+// goldenDocuments returns documents of each kind, by the name of their file in testdata.
 func goldenDocuments(t fataler) map[string][]byte {
 	p := fullManifest(t)
 	encoded := func(b []byte, err error) []byte {
@@ -60,7 +60,7 @@ func goldenDocuments(t fataler) map[string][]byte {
 	}
 }
 
-// compareGolden compares with a file, which VARVE_REWRITE writes.
+// compareGolden compares with a file, which the variable VARVE_REWRITE writes instead.
 func compareGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	if os.Getenv("VARVE_REWRITE") != "" {
@@ -91,7 +91,7 @@ func TestSegmentObjectIsGolden(t *testing.T) {
 	compareGolden(t, "segment_end.hex", out.Bytes())
 }
 
-// parsers are by the name of a file in testdata.
+// parsers returns the parsers by the name of a file in testdata.
 func parsers(t fataler) map[string]func(b []byte) error {
 	p := fullManifest(t)
 	return map[string]func(b []byte) error{

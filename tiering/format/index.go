@@ -4,16 +4,16 @@ import (
 	"fmt"
 )
 
-// Index is what look-ups in a segment object need: the hot bytes, decoded. It is shared and read
-// only.
+// Index holds what look-ups in a segment object need: the decoded hot bytes. It is shared
+// and read only.
 type Index struct {
 	Description *Description
 	Chunks      Directory
 	Parts       []Part
 }
 
-// ParseIndex reads and checks the hot bytes of a segment that has so many bytes in its object:
-// those from the description to the end.
+// ParseIndex decodes and checks the hot bytes of a segment: those from its description to its end.
+// objectBytes is the segment's size in its object.
 func ParseIndex(hot []byte, objectBytes int64) (*Index, error) {
 	if len(hot) < minHotBytes || int64(len(hot)) > objectBytes {
 		return nil, fmt.Errorf("%w: %d of %d bytes are no end of a segment object", ErrCorrupt, len(hot), objectBytes)
@@ -47,7 +47,7 @@ func ParseIndex(hot []byte, objectBytes int64) (*Index, error) {
 	return x, x.check()
 }
 
-// HotBytes is how many bytes at the end of a segment are the hot ones, by its part table.
+// HotBytes returns the number of hot bytes at the end of a segment, from its part table.
 func HotBytes(parts []Part, objectBytes int64) (int64, error) {
 	for i := range parts {
 		if parts[i].Type == PartDescription {
@@ -57,7 +57,7 @@ func HotBytes(parts []Part, objectBytes int64) (int64, error) {
 	return 0, fmt.Errorf("%w: segment object without a description", ErrCorrupt)
 }
 
-// Part is where a part is; false: the segment has none.
+// Part returns where a part is. It returns false if the segment does not have the part.
 func (x *Index) Part(t PartType) (Part, bool) {
 	for i := range x.Parts {
 		if x.Parts[i].Type == t {
@@ -67,10 +67,10 @@ func (x *Index) Part(t PartType) (Part, bool) {
 	return Part{}, false
 }
 
-// Cost is about what the index takes in memory, in bytes.
+// Cost returns approximately how many bytes of memory the index takes.
 func (x *Index) Cost() int64 { return 1024 + int64(len(x.Chunks))*64 + int64(len(x.Parts))*32 }
 
-// hotPart is the content of a part that has to be among the hot bytes.
+// hotPart returns the content of a part that has to be among the hot bytes.
 func (x *Index) hotPart(t PartType, hot []byte, from int64) ([]byte, error) {
 	p, ok := x.Part(t)
 	if !ok || p.Position < from {
@@ -83,8 +83,8 @@ func (x *Index) hotPart(t PartType, hot []byte, from int64) ([]byte, error) {
 	return b, nil
 }
 
-// check checks that the chunks are those of the log that the description speaks of, and stored as
-// they are in a segment without features.
+// check checks that the chunks are those of the log in the description, and that they are stored as
+// in a segment without features.
 func (x *Index) check() error {
 	d, plain, batches := x.Description, int64(0), int64(0)
 	for i := range x.Chunks {

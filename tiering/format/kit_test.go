@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// fataler is what both kinds of tests have.
+// fataler is implemented by both kinds of tests.
 type fataler interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -25,7 +25,7 @@ type paper struct {
 	shape   Shape
 	next    int64
 
-	gone, emptied map[string]bool // trash that is deleted, and trash pages of which all is
+	gone, emptied map[string]bool // deleted trash, and trash pages whose trash is all deleted
 	pages         map[string]*Page
 	trash         map[string]*TrashPage
 }
@@ -52,7 +52,7 @@ func (p *paper) load(_ context.Context, ref *PageRef) (page *Page, err error) {
 	return page, err
 }
 
-// trashPage is a page of trash.
+// trashPage returns a trash page.
 func (p *paper) trashPage(t fataler, ref *TrashRef) *TrashPage {
 	t.Helper()
 	if p.trash[ref.Name] == nil {
@@ -65,7 +65,8 @@ func (p *paper) trashPage(t fataler, ref *TrashRef) *TrashPage {
 	return p.trash[ref.Name]
 }
 
-// edit makes the next version, as a leader's commit does, and returns how many bytes it had to write.
+// edit makes the next version, as a leader's commit does, and returns how many bytes it had to
+// write.
 func (p *paper) edit(t fataler, change func(m *Manifest, e Edit)) int {
 	t.Helper()
 	p.next++
@@ -97,7 +98,7 @@ func (p *paper) edit(t fataler, change func(m *Manifest, e Edit)) int {
 	return written + len(b)
 }
 
-// testSegment is an entry for the offsets from start up to end.
+// testSegment returns an entry for the offsets from start to end (exclusive).
 func testSegment(start, end, size, ts int64) Segment {
 	return Segment{
 		Name:       Name{Kind: KindSegment, StartOffset: start, LeaderEpoch: 4, Attempt: "00112233aabbccdd"}.String(),
@@ -107,7 +108,7 @@ func testSegment(start, end, size, ts int64) Segment {
 	}
 }
 
-// twoSegments is a manifest of two segments.
+// twoSegments returns a manifest of two segments.
 func twoSegments(t fataler) *paper {
 	t.Helper()
 	p := newPaper()
@@ -116,7 +117,7 @@ func twoSegments(t fataler) *paper {
 	return p
 }
 
-// rewritten is a document in which a newer build has changed the JSON.
+// rewritten returns a document whose JSON a newer build has changed.
 func rewritten(t *testing.T, d Document, b []byte, change func(v map[string]any)) []byte {
 	t.Helper()
 	body, err := d.Unwrap(b)
@@ -129,7 +130,7 @@ func rewritten(t *testing.T, d Document, b []byte, change func(v map[string]any)
 	return b
 }
 
-// changed is JSON with a change.
+// changed returns JSON with a change.
 func changed(t *testing.T, body []byte, change func(v map[string]any)) []byte {
 	t.Helper()
 	var v map[string]any
@@ -146,10 +147,10 @@ func changed(t *testing.T, body []byte, change func(v map[string]any)) []byte {
 	return b
 }
 
-// first is the first element of an array.
+// first returns the first element of an array.
 func first(v any) map[string]any { return v.([]any)[0].(map[string]any) }
 
-// know makes a feature one that this build knows, until the test ends. Tests that run side by side
+// know makes a feature one that this build knows, until the test ends. Tests that run in parallel
 // cannot use it.
 func know(t *testing.T, feature string) {
 	t.Helper()

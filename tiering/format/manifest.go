@@ -8,15 +8,15 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Stored is an object as it was written.
+// Stored describes an object as it was written.
 type Stored struct {
 	Name   string
 	Size   int64
 	CRC32C uint32
 }
 
-// Manifest is one version of a partition's remote tier. It is immutable once it has been written;
-// edits make a new one, see Next. Units are those of Segment.
+// Manifest is one version of a partition's remote tier. It is immutable once it is written; edits
+// make a new one, see Next. Units are those of Segment.
 type Manifest struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
@@ -32,10 +32,10 @@ type Manifest struct {
 	CreatedMs   int64            `json:"created_ms"`
 	Prev        *Prev            `json:"prev,omitempty"` // nil: it is the first one
 
-	// LogStart is the partition's log start, as far as it is not outside of the tier. StartOffset is the
-	// start of the oldest segment that is kept: what lies below is deleted, also where a page still names
-	// it. EndOffset is the end of the last segment that was ever committed, and LastEpoch the leader
-	// epoch there, -1 if there was none.
+	// LogStart is the partition's log start offset, limited to the range of the tier. StartOffset
+	// is the start of the oldest segment that is kept: everything below is deleted, even if a page
+	// still names it. EndOffset is the end of the last segment that was ever committed, and
+	// LastEpoch the leader epoch there, -1 if there was none.
 	LogStart    int64 `json:"log_start"`
 	StartOffset int64 `json:"start_offset"`
 	EndOffset   int64 `json:"end_offset"`
@@ -43,11 +43,11 @@ type Manifest struct {
 	// Segments and Bytes count what is not deleted.
 	Segments int64 `json:"segments"`
 	Bytes    int64 `json:"bytes"`
-	// Oldest is the segment at StartOffset; nil: there is none.
+	// Oldest describes the segment at StartOffset; nil: there is none.
 	Oldest *Oldest `json:"oldest,omitempty"`
 
-	// Locations are where objects are that are not beside the manifest. Entries count into it, also
-	// those of sealed pages: it only grows.
+	// Locations are the places of objects that are not beside the manifest. Entries refer to it by
+	// index, also those in sealed pages, so it only grows.
 	Locations []Location `json:"locations,omitempty"`
 	Lineage   []Cut      `json:"lineage,omitempty"`
 	Pins      []Pin      `json:"pins,omitempty"`
@@ -58,44 +58,44 @@ type Manifest struct {
 	TrashPages []TrashRef `json:"trash_pages,omitempty"`
 
 	unknown  document.Unknown
-	outlined *outlined // nil: this is all
+	outlined *outlined // nil: the manifest has all its entries
 }
 
-// Prev is the manifest before.
+// Prev is the previous manifest.
 type Prev struct {
 	Name   string `json:"name"`
 	CRC32C uint32 `json:"crc32c"` // of its object
 }
 
-// Oldest is what retention needs to know of the oldest segment: nothing expires before that does.
+// Oldest is what retention needs to know of the oldest segment: nothing expires before that one.
 type Oldest struct {
 	EndOffset int64 `json:"end"`
-	Time      int64 `json:"time"` // RetentionTime
+	Time      int64 `json:"time"` // as RetentionTime returns it
 	Bytes     int64 `json:"bytes"`
 }
 
 // Location is a place for objects.
 type Location struct {
-	Bucket string `json:"bucket"`          // its URL; "": the manifest's
+	Bucket string `json:"bucket"`          // its URL; "": the manifest's bucket
 	Prefix string `json:"prefix"`          // of the keys, before the names
-	Key    string `json:"key,omitempty"`   // id of what encrypts the objects
+	Key    string `json:"key,omitempty"`   // id of the key that encrypts the objects
 	Class  string `json:"class,omitempty"` // storage class
 
 	unknown document.Unknown
 }
 
-// Cut says that the history was ended at an offset, since a leader's log had another one from there
-// on.
+// Cut records that the history was ended at an offset, because a leader's log had another one
+// from there on.
 type Cut struct {
 	Offset      int64 `json:"offset"`
-	LeaderEpoch int32 `json:"epoch"`    // of what was cut, at its end
-	ByEpoch     int32 `json:"by_epoch"` // of the leader that cut it
+	LeaderEpoch int32 `json:"epoch"`    // at the end of what was cut
+	ByEpoch     int32 `json:"by_epoch"` // of the leader that made the cut
 	Ms          int64 `json:"ms"`
 
 	unknown document.Unknown
 }
 
-// Pin keeps all that a manifest names: nothing is deleted before UntilMs.
+// Pin keeps everything that a manifest names: nothing is deleted before UntilMs.
 type Pin struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
@@ -107,10 +107,11 @@ type Pin struct {
 
 func (m *Manifest) gates() (read, write []string) { return m.Read, m.Write }
 
-// Writable is an ErrReadOnly that says why this build must not replace the manifest, or nil.
+// Writable returns an ErrReadOnly with the reason if this build must not replace the manifest,
+// otherwise nil.
 func (m *Manifest) Writable() error { return writable(string(DocumentManifest), m) }
 
-// Name is the manifest's object name.
+// Name returns the manifest's object name.
 func (m *Manifest) Name() string {
 	return Name{Kind: KindManifest, LeaderEpoch: m.LeaderEpoch, Sequence: m.Sequence, Attempt: m.Attempt}.String()
 }
@@ -123,7 +124,7 @@ func (m *Manifest) Empty() bool {
 	return len(m.Pages) == 0 && len(m.Recent) == 0
 }
 
-// PinnedUntil is when the last pin ends, 0 if there is none.
+// PinnedUntil returns when the last pin ends, in unix ms, or 0 if there is none.
 func (m *Manifest) PinnedUntil() int64 {
 	until := int64(0)
 	for i := range m.Pins {
@@ -132,7 +133,8 @@ func (m *Manifest) PinnedUntil() int64 {
 	return until
 }
 
-// Encode is the content of the manifest's object. ErrTooLarge says that it cannot be written.
+// Encode returns the content of the manifest's object. It returns ErrTooLarge if that
+// cannot be written.
 func (m *Manifest) Encode() ([]byte, Stored, error) {
 	m.whole()
 	b, err := seal(DocumentManifest, m)
@@ -142,7 +144,7 @@ func (m *Manifest) Encode() ([]byte, Stored, error) {
 	return b, Stored{Name: m.Name(), Size: int64(len(b)), CRC32C: Checksum(b)}, nil
 }
 
-// ParseManifest reads and checks what Encode wrote.
+// ParseManifest decodes and checks what Encode wrote.
 func ParseManifest(b []byte) (*Manifest, error) {
 	m := &Manifest{}
 	if err := open(DocumentManifest, b, m); err != nil {
@@ -151,8 +153,8 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	return m, m.check()
 }
 
-// check checks what readers rely on: the entries follow one another without a gap from the start to
-// the end.
+// check checks what readers rely on: the entries follow one another without a gap from the
+// start to the end.
 func (m *Manifest) check() error {
 	bad := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrCorrupt, what) }
 	if err := m.checkHeader(); err != nil || m.Empty() {
@@ -176,7 +178,7 @@ func (m *Manifest) check() error {
 	return nil
 }
 
-// checkHeader is check but for the entries.
+// checkHeader checks everything but the entries.
 func (m *Manifest) checkHeader() error {
 	bad := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrCorrupt, what) }
 	if m.Sequence <= 0 || m.LeaderEpoch < 0 || !isAttempt(m.Attempt) {
@@ -200,7 +202,7 @@ func (m *Manifest) checkHeader() error {
 	return nil
 }
 
-// first is the range of the oldest entry.
+// first returns the range of the oldest entry.
 func (m *Manifest) first() (start, end int64) {
 	if len(m.Pages) > 0 {
 		return m.Pages[0].StartOffset, m.Pages[0].EndOffset
@@ -208,7 +210,8 @@ func (m *Manifest) first() (start, end int64) {
 	return m.Recent[0].StartOffset, m.Recent[0].EndOffset
 }
 
-// Deletes returns true if the manifest lists an object of that name as trash itself, not in a page.
+// Deletes returns true if the manifest itself, not one of its trash pages, lists an object of that
+// name as trash.
 func (m *Manifest) Deletes(name string) bool {
 	for i := range m.Trash {
 		if m.Trash[i].Name == name {
@@ -218,7 +221,7 @@ func (m *Manifest) Deletes(name string) bool {
 	return false
 }
 
-// TrashEntries is how much trash there is, in the manifest and in pages of it.
+// TrashEntries returns the number of trash entries in the manifest and in its trash pages.
 func (m *Manifest) TrashEntries() int64 {
 	n := int64(len(m.Trash))
 	for i := range m.TrashPages {

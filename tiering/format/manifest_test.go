@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What a checksum cannot notice: a manifest that was written wrongly.
+// A checksum cannot notice a manifest that was written wrongly.
 func TestManifestThatMakesNoSenseIsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(m *Manifest){
 		"gap":                func(m *Manifest) { m.Recent[1].StartOffset++; m.Recent[1].Name = testSegment(11, 30, 1, 1).Name },
@@ -52,7 +52,7 @@ func TestManifestThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
-// A sound page is not enough: it must be the one that was sealed.
+// A page must be the one that was sealed; it is not enough that it is sound.
 func TestOtherPageIsRefused(t *testing.T) {
 	p := fullManifest(t)
 	ref, other := p.m.Pages[0], p.m.Pages[1]
@@ -92,7 +92,7 @@ func TestUploadCostDoesNotGrowWithTheHistory(t *testing.T) {
 			late = max(late, n)
 		}
 	}
-	// Page references come on top of the segments, and a page now and then.
+	// Page references are added to the segments, and a page from time to time.
 	if late > 2*largest || late > 200<<10 {
 		t.Errorf("an upload writes up to %d bytes at first and %d later", largest, late)
 	}
@@ -104,8 +104,8 @@ func TestUploadCostDoesNotGrowWithTheHistory(t *testing.T) {
 	}
 }
 
-// longPaper appends many segments, and encodes only some of the manifests: encoding thousands of them
-// takes long.
+// longPaper appends many segments, and encodes only some of the manifests: encoding thousands of
+// them takes long.
 type longPaper struct {
 	*paper
 	written []int
@@ -116,7 +116,7 @@ func (p *longPaper) append(t *testing.T, s Segment) {
 	e := Edit{LeaderEpoch: 4}
 	n := p.m.Next(e)
 	n.Append(e, s)
-	n.Trash = nil // as it is when the grace is over
+	n.Trash = nil // as it is after the grace period
 	sealed, err := n.Seal(p.shape, "a")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func (p *longPaper) append(t *testing.T, s Segment) {
 	}
 }
 
-// Whatever cannot be deleted, the manifest stays small.
+// The manifest stays small even if nothing can be deleted.
 func TestTrashIsSealed(t *testing.T) {
 	p := newPaper()
 	p.shape = Shape{Inline: 6, Page: 3}
@@ -154,7 +154,7 @@ func TestTrashIsSealed(t *testing.T) {
 	if len(seen) != 200 {
 		t.Errorf("there are %d entries, want 200", len(seen))
 	}
-	// What is gone leaves the manifest, and then so do the pages.
+	// Deleted entries leave the manifest, and then so do the trash pages.
 	for name := range seen {
 		p.gone[name] = true
 	}
@@ -168,7 +168,7 @@ func TestTrashIsSealed(t *testing.T) {
 	}
 }
 
-// eachTrash calls f for all trash, in the manifest and in pages.
+// eachTrash calls f for all trash, in the manifest and in trash pages.
 func (p *paper) eachTrash(t fataler, f func(t Trash)) {
 	var pages func(refs []TrashRef)
 	pages = func(refs []TrashRef) {
@@ -186,7 +186,7 @@ func (p *paper) eachTrash(t fataler, f func(t Trash)) {
 	}
 }
 
-// The log start is that of the log, as far as the tier has it, and never goes back.
+// The manifest's log start is the log's, limited to the range of the tier, and never goes back.
 func TestLogStartStaysInTheTier(t *testing.T) {
 	p := twoSegments(t)
 	for _, c := range []struct{ log, want int64 }{{5, 5}, {3, 5}, {15, 15}, {99, 30}, {0, 30}} {
@@ -223,12 +223,12 @@ func TestPinsEnd(t *testing.T) {
 	}
 }
 
-// Random uploads and retention against a plain list of segments.
+// Random uploads, cuts and retention are compared with a plain list of segments.
 func TestManifestAgainstAModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPaper()
-		p.shape = Shape{Inline: 6, Page: 3} // many levels
+		p.shape = Shape{Inline: 6, Page: 3} // for many levels
 		model := &model{p: p, listed: map[string]bool{}, trash: map[string]bool{}}
 		next := int64(0)
 		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
@@ -262,7 +262,7 @@ func TestManifestAgainstAModel(t *testing.T) {
 	})
 }
 
-// cut cuts both, and returns where the tier ends then.
+// cut cuts both, and returns where the tier then ends.
 func (m *model) cut(t *rapid.T, at int64) int64 {
 	lineage, epoch := len(m.p.m.Lineage), m.p.m.LastEpoch
 	m.p.edit(t, func(n *Manifest, e Edit) {
@@ -300,15 +300,16 @@ func (m *model) cut(t *rapid.T, at int64) int64 {
 	return at
 }
 
-// model is what the manifest ought to have.
+// model is what the manifest has to contain.
 type model struct {
 	p         *paper
 	all, live []Segment
-	listed    map[string]bool // on a list of trash, once
-	trash     map[string]bool // that, and what is below
+	listed    map[string]bool // listed as trash
+	trash     map[string]bool // listed as trash, or below a listed page
 }
 
-// takeTrash notes what is trash and takes some of it off the lists, as a leader does that deletes.
+// takeTrash records what is trash, and takes some of it off the lists, like a leader that deletes
+// it.
 func (m *model) takeTrash(t *rapid.T) {
 	deletes := rapid.IntRange(0, 3).Draw(t, "deletes") > 0
 	m.p.eachTrash(t, func(trash Trash) {
@@ -394,7 +395,8 @@ func (m *model) compare(t *rapid.T) {
 	}
 }
 
-// TestOutlineHasNoEntries: it says what the manifest says of itself, and nobody takes it for all of it.
+// TestOutlineHasNoEntries checks that an outline has the manifest's own members, and is never taken
+// for the whole manifest.
 func TestOutlineHasNoEntries(t *testing.T) {
 	m := twoSegments(t).m
 	m.Recent[1].UploadedMs += 1000

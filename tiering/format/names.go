@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Kind is what an object of a partition is.
+// Kind is the kind of a partition's object.
 type Kind int8
 
 // The kinds of objects. The zero value is none.
@@ -19,7 +19,7 @@ const (
 	KindTrash
 )
 
-// String is the kind as it stands in trash entries.
+// String returns the kind as it is written in trash entries.
 func (k Kind) String() string {
 	switch k {
 	case KindSegment:
@@ -34,20 +34,20 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Name is what the name of an object says. Names are relative to the partition's prefix.
+// Name is the decoded name of an object. Names are relative to the partition's prefix.
 type Name struct {
 	Kind        Kind
 	Level       int   // of a page
 	StartOffset int64 // first offset that a segment or page serves
-	Sequence    int64 // of a manifest, or of the one that trash was cut from
+	Sequence    int64 // of a manifest, or of the one from which trash was cut
 	LeaderEpoch int32 // of the leader that wrote the object
 	Attempt     string
 }
 
 const segmentSuffix = ".segment"
 
-// String is the object's name. Numbers have leading zeros, so that objects list in the order of their
-// offsets.
+// String returns the object's name. Numbers have leading zeros, so that objects are listed
+// in offset order.
 func (n Name) String() string {
 	switch n.Kind {
 	case KindSegment:
@@ -60,8 +60,8 @@ func (n Name) String() string {
 	return "unknown"
 }
 
-// ParseName reads what String wrote; false: it is no name, or one of a kind that this build does not
-// know.
+// ParseName reads what String wrote. It returns false if s is no name, or the name of a kind that
+// this build does not know.
 func ParseName(s string) (Name, bool) {
 	var n Name
 	directory, rest, _ := strings.Cut(s, "/")
@@ -90,11 +90,12 @@ func ParseName(s string) (Name, bool) {
 		n.Kind, n.StartOffset, n.LeaderEpoch = KindSegment, unsigned(fields[0], 63), int32(unsigned(fields[1], 31))
 	}
 	n.Attempt = fields[len(fields)-1]
-	// Only one spelling means an object, and a field that was no number is not what it was any more.
+	// Only one spelling names an object. A field that is no number was parsed as -1, which String
+	// does not format as s.
 	return n, isAttempt(n.Attempt) && n.String() == s
 }
 
-// isAttempt returns true for what an attempt may be: letters and digits.
+// isAttempt returns true if s can be an attempt: lower-case letters and digits.
 func isAttempt(s string) bool {
 	for _, c := range s {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
@@ -104,7 +105,7 @@ func isAttempt(s string) bool {
 	return s != ""
 }
 
-// unsigned reads a decimal, or is -1.
+// unsigned parses a decimal number, and returns -1 if s is none.
 func unsigned(s string, bits int) int64 {
 	n, err := strconv.ParseUint(s, 10, bits)
 	if err != nil {
@@ -113,34 +114,35 @@ func unsigned(s string, bits int) int64 {
 	return int64(n)
 }
 
-// PartitionPrefix is what the keys of all objects of a partition begin with. Of prefix, "" is the
-// whole bucket.
+// PartitionPrefix returns the prefix of the keys of all objects of a partition. A prefix of "" is
+// the whole bucket.
 func PartitionPrefix(prefix string, id metadata.TopicID, partition int32) string {
 	return below(prefix) + id.String() + "/" + strconv.Itoa(int(partition)) + "/"
 }
 
-// BucketKey is the key of the bucket's description.
+// BucketKey returns the key of the bucket's description.
 func BucketKey(prefix string) string { return below(prefix) + "varve-bucket" }
 
-// TopicKey is the key of a revision of a topic's description.
+// TopicKey returns the key of a revision of a topic's description.
 func TopicKey(prefix string, id metadata.TopicID, revision int64) string {
 	return fmt.Sprintf("%s%020d", TopicPrefix(prefix, id), revision)
 }
 
-// TopicPrefix is what the keys of all revisions of a topic's description begin with.
+// TopicPrefix returns the prefix of the keys of all revisions of a topic's description.
 func TopicPrefix(prefix string, id metadata.TopicID) string {
 	return TopicsPrefix(prefix) + id.String() + "/"
 }
 
-// TopicsPrefix is what the keys of the descriptions of all topics begin with.
+// TopicsPrefix returns the prefix of the keys of all topics' descriptions.
 func TopicsPrefix(prefix string) string { return below(prefix) + topicsDirectory + "/" }
 
-// OrphanKey is the key of the note that nothing knows a topic of which there are objects.
+// OrphanKey returns the key of the note that a topic with objects in the bucket is known to neither
+// the metadata nor a pointer.
 func OrphanKey(prefix string, id metadata.TopicID) string {
 	return below(prefix) + orphansDirectory + "/" + id.String()
 }
 
-// ObjectsPrefix is what the keys of all objects of a topic's partitions begin with.
+// ObjectsPrefix returns the prefix of the keys of all objects of a topic's partitions.
 func ObjectsPrefix(prefix string, id metadata.TopicID) string {
 	return below(prefix) + id.String() + "/"
 }
@@ -150,17 +152,17 @@ const (
 	orphansDirectory = "orphans"
 )
 
-// ObjectKey is what the key of an object says, whatever it is.
+// ObjectKey is the decoded key of an object of any kind.
 type ObjectKey struct {
 	Place    Place
 	TopicID  metadata.TopicID // of all but PlaceBucket and PlaceUnknown
 	Revision int64            // of PlaceTopic
 }
 
-// Place is where an object is.
+// Place is where in the bucket an object is.
 type Place int8
 
-// The places of objects. What is elsewhere is not Varve's, or a newer version's.
+// The places of objects. An object elsewhere is not Varve's, or belongs to a newer version.
 const (
 	PlaceUnknown   Place = iota
 	PlaceBucket          // the bucket's description
@@ -169,7 +171,7 @@ const (
 	PlacePartition       // below a partition of the topic
 )
 
-// ParseKey reads a key below the prefix.
+// ParseKey decodes a key below the prefix.
 func ParseKey(prefix, key string) ObjectKey {
 	rest, ours := strings.CutPrefix(key, below(prefix))
 	if !ours {
@@ -201,6 +203,7 @@ func ParseKey(prefix, key string) ObjectKey {
 	return ObjectKey{}
 }
 
+// below returns the beginning of all keys below a prefix: "" or one that ends with a slash.
 func below(prefix string) string {
 	if prefix = strings.Trim(prefix, "/"); prefix != "" {
 		prefix += "/"

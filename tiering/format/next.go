@@ -9,20 +9,22 @@ import (
 	"sync"
 )
 
-// The build with the tag varve_next is a later version of Varve, with which tests show what the present
-// one does beside it. It knows two features more, which change nothing but that a version without them
-// must not read, or write, what names them. With the variable NEXT_VARVE in its environment it uses
-// them, in those documents of a topic that the topic's name says, see nextDocuments. Without it, it writes
-// what the present version does, as it has to until all brokers know more.
+// A build with the tag varve_next is a later version of Varve, with which tests show how the
+// present version behaves beside it. It knows two more features, which change nothing, except that
+// a version without them must not read, or write, the documents that name them. If the environment
+// has the variable NEXT_VARVE, the build uses the features, in those documents of a topic that the
+// topic's name selects, see nextDocuments. Otherwise it writes what the present version writes, as
+// it has to until all brokers know more.
 
 const (
 	nextRead  = "next-read"
 	nextWrite = "next-write"
-	// nextPrefix is before the names of topics that have documents with features.
+	// nextPrefix begins the names of topics whose documents have features.
 	nextPrefix = "next."
 )
 
-// nextDocuments are what the names of topics have behind nextPrefix, and what is changed then.
+// nextDocuments has the rest of such a topic's name, after nextPrefix, and the change to
+// its documents.
 var nextDocuments = map[string]func(v any){
 	"manifest-write": func(v any) {
 		if m, ok := v.(*Manifest); ok {
@@ -58,14 +60,15 @@ var nextDocuments = map[string]func(v any){
 	},
 }
 
-// name adds a feature to a list, which others may have.
+// name adds a feature to a list, which other documents may share.
 func name(features *[]string, feature string) {
 	if !slices.Contains(*features, feature) {
 		*features = append(slices.Clone(*features), feature)
 	}
 }
 
-// manifestTopics are the topics of the manifests that were encoded, by name: a pointer has none.
+// manifestTopics maps the names of encoded manifests to their topics: a pointer does not
+// name its topic.
 var manifestTopics sync.Map
 
 func init() {
@@ -75,7 +78,7 @@ func init() {
 	}
 }
 
-// useNext names the features that the topic of a document asks for.
+// useNext adds the features that a document's topic asks for.
 func useNext(v any) {
 	topic := ""
 	switch v := v.(type) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// PartType is what a part of a segment object is.
+// PartType is the type of a part of a segment object.
 type PartType uint16
 
-// The types of parts. A number is never used again for anything else.
+// The types of parts. A number is never reused.
 const (
 	PartSnapshot PartType = iota + 1
 	PartEpochs
@@ -19,7 +19,7 @@ const (
 	PartDirectory
 )
 
-// String names the part.
+// String returns the part's name.
 func (t PartType) String() string {
 	names := [...]string{"", "producer snapshot", "leader epochs", "transaction index", "time index", "offset index", "description", "chunk directory"}
 	if t == 0 || int(t) >= len(names) {
@@ -30,11 +30,12 @@ func (t PartType) String() string {
 
 func (t PartType) isKnown() bool { return t >= PartSnapshot && t <= PartDirectory }
 
-// PartCritical is the flag of a part without which the others must not be read.
+// PartCritical is the flag of a part without which the other parts must not be read.
 const PartCritical = 1 << 0
 
 const (
-	// TrailerSize is the length of the end of every segment object, by which the rest is found.
+	// TrailerSize is the size of the trailer at the end of every segment object, from which the
+	// rest is found.
 	TrailerSize = 32
 
 	tableEntrySize = 32
@@ -46,7 +47,7 @@ const (
 	posTrailerMagic    = 24
 )
 
-// Limits of what an object may announce, so that a decoder never allocates by a stranger's word.
+// Limits of what an object may announce, so that a decoder never allocates on an untrusted size.
 const (
 	maxObjectBytes = 1 << 43
 	maxPartBytes   = 512 << 20
@@ -54,7 +55,7 @@ const (
 	minHotBytes    = TrailerSize + 2*tableEntrySize
 )
 
-// Part is an entry of the part table: where a part is, from the segment's first byte on.
+// Part is an entry of the part table. Position counts from the segment's first byte.
 type Part struct {
 	Type     PartType
 	Flags    uint16
@@ -63,25 +64,25 @@ type Part struct {
 	Bytes    int64
 }
 
-// End is the position behind the part.
+// End returns the position after the part.
 func (p *Part) End() int64 { return p.Position + p.Bytes }
 
-// Layout lays out what follows the log bytes of a segment object.
+// Layout arranges the parts after the log bytes of a segment object.
 type Layout struct {
 	parts    []Part
 	position int64
 }
 
-// NewLayout begins behind the log bytes, of which there are so many in the object.
+// NewLayout returns a layout that begins after logBytes bytes of log in the object.
 func NewLayout(logBytes int64) *Layout { return &Layout{position: logBytes} }
 
-// Add puts a part behind those that are there.
+// Add adds a part after those already added.
 func (l *Layout) Add(t PartType, flags uint16, bytes int64, crc uint32) {
 	l.parts = append(l.parts, Part{Type: t, Flags: flags, CRC32C: crc, Position: l.position, Bytes: bytes})
 	l.position += bytes
 }
 
-// End is the part table and the trailer: what follows the last part.
+// End returns the part table and the trailer, which follow the last part.
 func (l *Layout) End() []byte {
 	be := binary.BigEndian
 	b := make([]byte, 0, len(l.parts)*tableEntrySize+TrailerSize)
@@ -104,14 +105,15 @@ func (l *Layout) End() []byte {
 	return append(b, objectMagic...)
 }
 
-// Trailer is the end of a segment object.
+// Trailer is the decoded trailer of a segment object.
 type Trailer struct {
 	TablePosition int64
 	Parts         int
 	TableCRC32C   uint32
 }
 
-// ParseTrailer reads the last TrailerSize bytes of a segment that has so many bytes in its object.
+// ParseTrailer decodes the last TrailerSize bytes of a segment. objectBytes is the segment's size
+// in its object.
 func ParseTrailer(b []byte, objectBytes int64) (Trailer, error) {
 	be := binary.BigEndian
 	bad := func(what string) (Trailer, error) { return Trailer{}, fmt.Errorf("%w: trailer: %s", ErrCorrupt, what) }
@@ -135,7 +137,7 @@ func ParseTrailer(b []byte, objectBytes int64) (Trailer, error) {
 	return Trailer{TablePosition: int64(position), Parts: int(parts), TableCRC32C: be.Uint32(b[12:])}, nil
 }
 
-// ParseTable reads the part table, the bytes from TablePosition to the trailer.
+// ParseTable decodes the part table: the bytes from TablePosition to the trailer.
 func (t Trailer) ParseTable(b []byte) ([]Part, error) {
 	if len(b) != t.Parts*tableEntrySize || Checksum(b) != t.TableCRC32C {
 		return nil, fmt.Errorf("%w: part table of %d bytes with checksum %08x, want %d with %08x",
@@ -162,10 +164,10 @@ func (t Trailer) ParseTable(b []byte) ([]Part, error) {
 	return parts, nil
 }
 
-// epochSize is the length of an encoded leader epoch: epoch int32, start int64.
+// epochSize is the size of an encoded leader epoch: epoch int32, start offset int64.
 const epochSize = 12
 
-// AppendEpochs adds the encoded leader epochs to dst.
+// AppendEpochs appends the encoded leader epochs to dst.
 func AppendEpochs(dst []byte, epochs []Epoch) []byte {
 	for _, e := range epochs {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(e.LeaderEpoch()))

@@ -36,7 +36,8 @@ type section struct {
 	content []byte
 }
 
-// goldenEnd is all that follows the log bytes of a segment object; change may change the parts.
+// goldenEnd returns everything after the log bytes of a segment object. change may change the
+// parts.
 func goldenEnd(t fataler, change func(parts []section) []section) []byte {
 	t.Helper()
 	description, err := goldenDescription().Encode()
@@ -148,7 +149,7 @@ func TestIndexNoticesEveryFlippedBit(t *testing.T) {
 	}
 }
 
-// What no checksum can notice: an object that was written wrongly.
+// No checksum can notice an object that was written wrongly.
 func TestIndexThatMakesNoSenseIsRefused(t *testing.T) {
 	directory := func(change func(d Directory) Directory) func([]section) []section {
 		return func(parts []section) []section {
@@ -217,7 +218,7 @@ func TestPartsFromTheFuture(t *testing.T) {
 		t.Errorf("with a critical part: %v", err)
 	}
 
-	// Entries of the directory have more to say.
+	// Entries of the directory may be longer.
 	end = goldenEnd(t, func(parts []section) []section {
 		wide := binary.BigEndian.AppendUint32(nil, 3)
 		wide = append(binary.BigEndian.AppendUint16(wide, directoryEntrySize+8), 0, 0)

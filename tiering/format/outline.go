@@ -6,14 +6,15 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// outlined is what an outline has in the place of its entries.
+// outlined is what an outline has in place of the entries.
 type outlined struct {
 	object         Stored
 	lastUploadedMs int64
 }
 
-// Outline is the manifest without its entries, which are in an object: all that a leader needs to know
-// that there is nothing to do. It has no Tree, and no other version can be made of it.
+// Outline returns the manifest without its entries, which remain in the given object. A leader
+// needs no more to know that there is nothing to do. An outline has no Tree, and no next version
+// can be made of it.
 func (m *Manifest) Outline(object Stored) *Manifest {
 	if m.outlined != nil {
 		return m
@@ -24,8 +25,8 @@ func (m *Manifest) Outline(object Stored) *Manifest {
 	return &n
 }
 
-// ParseOutline reads what Encode wrote, which is in an object, but for the entries: these are not even
-// decoded, which would be nearly all that it takes.
+// ParseOutline decodes what Encode wrote, and the given object holds, without its entries. They are
+// not even decoded, which would be nearly all the work.
 func ParseOutline(b []byte, object Stored) (*Manifest, error) {
 	body, err := DocumentManifest.Unwrap(b)
 	if err != nil {
@@ -43,7 +44,7 @@ func ParseOutline(b []byte, object Stored) (*Manifest, error) {
 	return m, m.checkHeader()
 }
 
-// uploadedMs is the time in an entry; 0: there is no entry, or it is damaged.
+// uploadedMs returns the upload time of an encoded entry, 0 if there is no entry or it is damaged.
 func uploadedMs(entry []byte) int64 {
 	var e struct {
 		UploadedMs int64 `json:"uploaded_ms"`
@@ -54,12 +55,12 @@ func uploadedMs(entry []byte) int64 {
 	return e.UploadedMs
 }
 
-// plainManifest is a manifest whose unknown members are lost: an outline is not written.
+// plainManifest is a manifest that drops its unknown members: an outline is never written.
 type plainManifest Manifest
 
 func (p *plainManifest) gates() (read, write []string) { return p.Read, p.Write }
 
-// Outlined is the object that has all of the manifest; false: this is all.
+// Outlined returns the object that has the whole manifest. It returns false if m is whole itself.
 func (m *Manifest) Outlined() (Stored, bool) {
 	if m.outlined == nil {
 		return Stored{}, false
@@ -67,14 +68,15 @@ func (m *Manifest) Outlined() (Stored, bool) {
 	return m.outlined.object, true
 }
 
-// whole holds that entries are not looked for in an outline, which would be an empty history.
+// whole panics for an outline: in place of its entries a caller would see an empty history.
 func (m *Manifest) whole() {
 	if m.outlined != nil {
 		panic("tiering/format: an outline of a manifest has no entries")
 	}
 }
 
-// LastUploadedMs is when the last segment went up, in unix ms; 0: it is in a page, or there is none.
+// LastUploadedMs returns when the last segment was uploaded, in unix ms. It returns 0 if that
+// segment is in a page, or there is none.
 func (m *Manifest) LastUploadedMs() int64 {
 	if m.outlined != nil {
 		return m.outlined.lastUploadedMs
@@ -85,7 +87,7 @@ func (m *Manifest) LastUploadedMs() int64 {
 	return 0
 }
 
-// Cost is about what the manifest takes in memory, in bytes.
+// Cost returns approximately how many bytes of memory the manifest takes.
 func (m *Manifest) Cost() int64 {
 	return 1024 + int64(len(m.Pages)+len(m.Recent)+len(m.Trash)+len(m.TrashPages))*400
 }

@@ -6,16 +6,16 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// MaxLevel is far above what can be reached: a page of level n stands for 64 to the power of n+1
-// segments.
+// MaxLevel is far above any level in use: with the default shape a page of level n stands for 64 to
+// the power of n+1 segments.
 const MaxLevel = 9
 
-// PageRef stands for a sealed page in a manifest or in a page of a higher level. Units are those of
-// Segment.
+// PageRef stands for a sealed page in a manifest or in a page of a higher level. Units are
+// those of Segment.
 type PageRef struct {
 	Name string `json:"name"`
 	Loc  int    `json:"loc,omitempty"`
-	// Level is 0 for a page of segments, n+1 for one of pages of level n.
+	// Level is 0 for a page of segments, n+1 for a page of pages of level n.
 	Level int `json:"level"`
 	// Size and CRC32C are those of the page's object.
 	Size   int64  `json:"size"`
@@ -23,11 +23,11 @@ type PageRef struct {
 
 	StartOffset int64 `json:"start"`
 	EndOffset   int64 `json:"end"`
-	// MaxTimestamp is the largest of the MaxTimestamps of the segments below, MinMaxTimestamp the
-	// smallest of them.
+	// MaxTimestamp is the largest MaxTimestamp of the segments below, MinMaxTimestamp the smallest.
 	MaxTimestamp    int64 `json:"max_ts"`
 	MinMaxTimestamp int64 `json:"min_max_ts"`
-	// FirstEnd, FirstTime and FirstBytes are end, RetentionTime and bytes of the first segment below.
+	// FirstEnd, FirstTime and FirstBytes are end, RetentionTime and bytes of the first
+	// segment below.
 	FirstEnd   int64 `json:"first_end"`
 	FirstTime  int64 `json:"first_time"`
 	FirstBytes int64 `json:"first_bytes"`
@@ -43,7 +43,8 @@ type PageRef struct {
 	unknown document.Unknown
 }
 
-// Supported is that of Segment.
+// Supported returns nil if this build can read the page, and otherwise an ErrUnsupportedFormat
+// with the reason.
 func (r *PageRef) Supported() error {
 	if err := readable(fmt.Sprintf("page %q", r.Name), r.Read); err != nil {
 		return err
@@ -59,7 +60,7 @@ func (r *PageRef) Supported() error {
 
 func (r *PageRef) isSupported() bool { return r.Supported() == nil }
 
-// check is that of Segment.
+// check checks the reference as Segment.check checks a segment.
 func (r *PageRef) check(next *int64) error {
 	bad := func(what string) error { return fmt.Errorf("%w: %s of page %q", ErrCorrupt, what, r.Name) }
 	switch {
@@ -85,8 +86,8 @@ func (r *PageRef) check(next *int64) error {
 	return nil
 }
 
-// Page is a sealed run of entries: segments at level 0, pages of one level less above. It is
-// immutable and shared by all manifests that name it.
+// Page is a sealed run of entries: segments at level 0, pages of the next lower level above. It is
+// immutable, and all manifests that name it share it.
 type Page struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
@@ -98,16 +99,18 @@ type Page struct {
 
 func (p *Page) gates() (read, write []string) { return p.Read, p.Write }
 
-// Writable is an ErrReadOnly that says why this build must not delete what the page names, or nil.
+// Writable returns an ErrReadOnly with the reason if this build must not delete what the page
+// names, otherwise nil.
 func (p *Page) Writable() error { return writable(string(DocumentPage), p) }
 
-// Cost is about what the page takes in memory, in bytes.
+// Cost returns approximately how many bytes of memory the page takes.
 func (p *Page) Cost() int64 { return int64(len(p.Segments)+len(p.Pages)) * 400 }
 
-// Encode is the content of the page's object.
+// Encode returns the content of the page's object.
 func (p *Page) Encode() ([]byte, error) { return seal(DocumentPage, p) }
 
-// ParsePage reads and checks what Encode wrote. The reference says which bytes they have to be.
+// ParsePage decodes and checks what Encode wrote, and checks the bytes against the size and
+// checksum in the reference.
 func ParsePage(b []byte, ref *PageRef) (*Page, error) {
 	if int64(len(b)) != ref.Size || Checksum(b) != ref.CRC32C {
 		return nil, fmt.Errorf("%w: page %q has %d bytes with checksum %08x, want %d with %08x",
@@ -124,7 +127,7 @@ func ParsePage(b []byte, ref *PageRef) (*Page, error) {
 	return p, nil
 }
 
-// OpenPage is ParsePage for one who has no reference.
+// OpenPage is ParsePage without a reference.
 func OpenPage(b []byte) (*Page, error) {
 	p := &Page{}
 	if err := open(DocumentPage, b, p); err != nil {
@@ -154,7 +157,7 @@ func (p *Page) check() error {
 	return nil
 }
 
-// Ref is the reference that stands for the page, whose object has that name and content.
+// Ref returns the reference to the page, whose object has that name and content.
 func (p *Page) Ref(name string, content []byte) PageRef {
 	r := PageRef{Name: name, Level: p.Level, Size: int64(len(content)), CRC32C: Checksum(content), Read: p.Read}
 	for i := range p.Segments {
@@ -171,7 +174,7 @@ func (p *Page) Ref(name string, content []byte) PageRef {
 	return r
 }
 
-// add makes the summary that of what it had and of what follows.
+// add extends the summary by the entry that follows.
 func (r *PageRef) add(first bool, next *PageRef) {
 	if first {
 		r.StartOffset, r.FirstEpoch, r.MaxTimestamp, r.MinMaxTimestamp = next.StartOffset, next.FirstEpoch, next.MaxTimestamp, next.MinMaxTimestamp

@@ -7,25 +7,25 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// PointerVersion is the version of the pointer's format. Version 1 was that of builds that were
+// PointerVersion is the version of the pointer's format. Version 1 belongs to builds that were
 // never released.
 const PointerVersion = 2
 
-// Pointer is the value of tier/<topic id>/<partition>: which manifest is the current one, what is
-// in it, and who may replace it. The broker that wrote it last owns it; every write is a
-// compare-and-swap on the revision of the one before.
+// Pointer is the value of tier/<topic id>/<partition>: which manifest is current, what is in it,
+// and which broker may replace it. The broker that wrote it last owns it. Every write is a
+// compare-and-swap on the revision of the previous one.
 type Pointer struct {
 	Version int      `json:"version"`
 	Read    []string `json:"read,omitempty"`
 	Write   []string `json:"write,omitempty"`
 
-	// Manifest, Size and CRC32C are the object of the current manifest. A Manifest of "" is none yet:
-	// objects may be there that nothing names.
+	// Manifest, Size and CRC32C are those of the current manifest's object. A Manifest of "" is
+	// none yet: there may be objects that nothing names.
 	Manifest string `json:"manifest"`
 	Size     int64  `json:"size,omitempty"`
 	CRC32C   uint32 `json:"crc32c,omitempty"`
-	// StartOffset, EndOffset, LastEpoch and LogStart are those of the manifest: what has to be known
-	// of the committed history while the bucket is away.
+	// StartOffset, EndOffset, LastEpoch and LogStart are those of the manifest: what has to be
+	// known of the committed history while the bucket is unreachable.
 	StartOffset int64 `json:"start"`
 	EndOffset   int64 `json:"end"`
 	LastEpoch   int32 `json:"last_epoch"`
@@ -33,15 +33,16 @@ type Pointer struct {
 
 	LeaderEpoch int32 `json:"leader_epoch"`
 	BrokerID    int32 `json:"broker_id"`
-	// Claim is drawn by every attachment, so that two of the same epoch (a leader that restarts, a
-	// write that was reported as failed) are told apart.
+	// Claim is random for every attachment. It distinguishes two attachments of one leader epoch (a
+	// leader that restarts, a write that was reported as failed).
 	Claim string `json:"claim"`
-	// Fence grows when a swap may still be under way that must not happen any more: the write changes
-	// the revision that the swap was made on.
+	// Fence grows when a swap may still be under way that must not happen any more: this write
+	// changes the revision that the swap rests on.
 	Fence int64 `json:"fence,omitempty"`
-	// CommittedMs is when the manifest was made the current one.
+	// CommittedMs is when the manifest became the current one, in unix ms.
 	CommittedMs int64 `json:"committed_ms,omitempty"`
-	// DeletedMs is since when the topic is gone, 0 if it is not. No leader claims the key any more.
+	// DeletedMs is when the topic was deleted, in unix ms, 0 if it is not. No leader claims the
+	// key after that.
 	DeletedMs int64 `json:"deleted_ms,omitempty"`
 
 	unknown document.Unknown
@@ -49,16 +50,17 @@ type Pointer struct {
 
 func (p *Pointer) gates() (read, write []string) { return p.Read, p.Write }
 
-// Writable is an ErrReadOnly that says why this build must not replace the pointer, or nil.
+// Writable returns an ErrReadOnly with the reason if this build must not replace the pointer,
+// otherwise nil.
 func (p *Pointer) Writable() error { return writable("pointer", p) }
 
-// Name says what the name of the pointer's manifest does; false: there is none.
+// Name returns the decoded name of the pointer's manifest. It returns false if there is none.
 func (p *Pointer) Name() (Name, bool) {
 	n, ok := ParseName(p.Manifest)
 	return n, ok && n.Kind == KindManifest && n.Sequence > 0
 }
 
-// SetManifest makes the manifest, which is stored as that object, the current one. A manifest of
+// SetManifest makes a manifest, which is stored as the given object, the current one. A manifest of
 // sequence 0 is none.
 func (p *Pointer) SetManifest(m *Manifest, stored Stored) {
 	if m.Sequence == 0 {
@@ -68,7 +70,7 @@ func (p *Pointer) SetManifest(m *Manifest, stored Stored) {
 	p.StartOffset, p.EndOffset, p.LastEpoch, p.LogStart = m.StartOffset, m.EndOffset, m.LastEpoch, m.LogStart
 }
 
-// Encode is the value of the pointer's key.
+// Encode returns the value of the pointer's key.
 func (p *Pointer) Encode() ([]byte, error) {
 	asLater(p)
 	if err := p.Writable(); err != nil {
@@ -82,7 +84,7 @@ func (p *Pointer) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// ParsePointer reads and checks what Encode wrote.
+// ParsePointer decodes and checks what Encode wrote.
 func ParsePointer(b []byte) (*Pointer, error) {
 	p := &Pointer{}
 	err := decode("pointer", b, p)

@@ -2,22 +2,23 @@ package format
 
 import "slices"
 
-// Shape says how much a manifest holds itself: when it has more than Inline entries of a kind, the
-// oldest of them are sealed into a page of Page entries. Of trash it keeps Page entries and seals the
-// rest, once there are more than Inline. Readers take any shape.
+// Shape bounds how much a manifest holds itself. If it has more than Inline entries of a kind, the
+// oldest are sealed into pages of Page entries. Of trash it keeps Page entries and seals the rest
+// once there are more than Inline. Readers accept any shape.
 type Shape struct{ Inline, Page int }
 
 // DefaultShape keeps a manifest below about 200 KB, however long the history is.
 var DefaultShape = Shape{Inline: 128, Page: 64}
 
-// Sealed is a page that has been cut off a manifest and must be written before it.
+// Sealed is a page that was cut off a manifest and must be written before it.
 type Sealed struct {
 	Name    string
 	Content []byte
 }
 
-// Seal moves the oldest entries of a manifest that has too many into pages, which the caller writes
-// before the manifest. It belongs to a copy that Next made. The attempt is that of the pages' names.
+// Seal moves the oldest entries of a manifest that has too many into pages, which the caller
+// writes before the manifest. It is called on a copy that Next made. The attempt goes into
+// the pages' names.
 func (m *Manifest) Seal(s Shape, attempt string) ([]Sealed, error) {
 	sealer := sealer{m: m, attempt: attempt}
 	if err := sealer.entries(s); err != nil {
@@ -45,7 +46,7 @@ func (s *sealer) entries(shape Shape) error {
 		m.Pages = append(m.Pages, ref)
 		m.Recent = slices.Delete(m.Recent, 0, shape.Page)
 	}
-	// Higher levels are older, so that the references of one level stand together.
+	// Higher levels are older, so the references of one level are adjacent.
 	for level := range MaxLevel {
 		sealed, err := s.level(shape, level)
 		if err != nil || !sealed {
@@ -55,7 +56,7 @@ func (s *sealer) entries(shape Shape) error {
 	return nil
 }
 
-// level seals the oldest references of a level as long as there are too many. It returns false if
+// level seals the oldest references of a level while there are too many. It returns false if
 // there were not.
 func (s *sealer) level(shape Shape, level int) (sealed bool, err error) {
 	m := s.m
@@ -109,7 +110,7 @@ func (s *sealer) trash(shape Shape) error {
 	return nil
 }
 
-// trashPage has a suffix for its attempt: two of them may be sealed at a time.
+// trashPage takes a suffix for the attempt: two trash pages may be sealed in one commit.
 func (s *sealer) trashPage(p *TrashPage, suffix string) (TrashRef, error) {
 	content, err := p.Encode()
 	if err != nil {

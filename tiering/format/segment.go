@@ -7,49 +7,52 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// Epoch is a leader epoch and the offset at which it starts.
+// Epoch is a leader epoch and its start offset.
 type Epoch [2]int64
 
-// LeaderEpoch is the epoch's number.
+// LeaderEpoch returns the epoch's number.
 func (e Epoch) LeaderEpoch() int32 { return int32(e[0]) }
 
-// StartOffset is the first offset that was written in the epoch.
+// StartOffset returns the first offset that was written in the epoch.
 func (e Epoch) StartOffset() int64 { return e[1] }
 
-// Flags of entries. Bits that are not here mean nothing to this build.
+// Flags of entries. Other bits mean nothing to this build.
 const (
-	// FlagCompacted: records that others overtook were taken out. Offsets have gaps.
+	// FlagCompacted: records that later ones superseded were removed. Offsets have gaps.
 	FlagCompacted = 1 << iota
-	// FlagBorrowed: the object is another partition's, which deletes it.
+	// FlagBorrowed: the object belongs to another partition, which deletes it.
 	FlagBorrowed
 )
 
 // Segment is an entry of a manifest or a page: a segment object, and the range of offsets that it
 // serves. Positions and sizes are in bytes, times in unix ms, ends are exclusive.
 type Segment struct {
-	// Name is the object's, relative to the partition's prefix.
+	// Name is the object's name, relative to the partition's prefix.
 	Name string `json:"name"`
-	// Loc is where the object is: a location of the manifest, counted from 1; 0: beside the manifest.
+	// Loc is the object's location: an index into the manifest's locations, from 1; 0:
+	// beside the manifest.
 	Loc int `json:"loc,omitempty"`
-	// At is the position of the segment in the object, whose other bytes are other segments.
+	// At is the segment's position in the object. The object's other bytes are other segments.
 	At int64 `json:"at,omitempty"`
 
-	// BaseOffset is that of the segment's first batch. It is below StartOffset when the segment was cut
-	// by another leader than the one before: the offsets between are served by the entry before.
+	// BaseOffset is that of the segment's first batch. It is below StartOffset if this segment's
+	// leader cut its segments at other offsets than the previous one: the previous entry serves the
+	// offsets between.
 	BaseOffset  int64 `json:"base"`
 	StartOffset int64 `json:"start"`
 	EndOffset   int64 `json:"end"`
-	// MinTimestamp is the smallest first timestamp of the batches, MaxTimestamp the largest timestamp;
-	// -1: no record has one.
+	// MinTimestamp is the smallest first timestamp of the batches, MaxTimestamp the largest
+	// timestamp; -1: no record has one.
 	MinTimestamp int64 `json:"min_ts"`
 	MaxTimestamp int64 `json:"max_ts"`
-	// Bytes are those of the log from StartOffset on, ObjectBytes those of the segment in the object, of
-	// which the last HotBytes serve look-ups and have the checksum CRC32C.
+	// Bytes counts the log bytes from StartOffset on, ObjectBytes those of the segment in the
+	// object. The last HotBytes of these serve look-ups and have the checksum CRC32C.
 	Bytes       int64  `json:"bytes"`
 	ObjectBytes int64  `json:"object_bytes"`
 	HotBytes    int64  `json:"hot_bytes"`
 	CRC32C      uint32 `json:"crc32c"`
-	// Records and Batches count what is in the log bytes, Aborted the transactions whose abort marker is.
+	// Records and Batches count what is in the log bytes, Aborted the transactions whose abort
+	// marker is there.
 	Records int64  `json:"records"`
 	Batches int64  `json:"batches"`
 	Aborted int64  `json:"aborted,omitempty"`
@@ -64,8 +67,8 @@ type Segment struct {
 	unknown document.Unknown
 }
 
-// RetentionTime is what the segment's age counts from: its largest timestamp, or the time of its
-// upload if no record has one.
+// RetentionTime returns the time from which the segment's age counts: its largest timestamp, or the
+// time of its upload if no record has one.
 func (s *Segment) RetentionTime() int64 {
 	if s.MaxTimestamp < 0 {
 		return s.UploadedMs
@@ -73,14 +76,14 @@ func (s *Segment) RetentionTime() int64 {
 	return s.MaxTimestamp
 }
 
-// FirstEpoch is the leader epoch at the segment's start.
+// FirstEpoch returns the leader epoch at the segment's start.
 func (s *Segment) FirstEpoch() int32 { return s.Epochs[0].LeaderEpoch() }
 
-// LastEpoch is the leader epoch at the segment's end.
+// LastEpoch returns the leader epoch at the segment's end.
 func (s *Segment) LastEpoch() int32 { return s.Epochs[len(s.Epochs)-1].LeaderEpoch() }
 
-// Supported is nil if this build can read the segment, and otherwise an ErrUnsupportedFormat that
-// says why not.
+// Supported returns nil if this build can read the segment, and otherwise an ErrUnsupportedFormat
+// with the reason.
 func (s *Segment) Supported() error {
 	if err := readable(fmt.Sprintf("segment %q", s.Name), s.Read); err != nil {
 		return err
@@ -104,8 +107,9 @@ func unsupportedName(what, name string) error {
 	return fmt.Errorf("%w: %s has the name %q: upgrade this broker", ErrUnsupportedFormat, what, name)
 }
 
-// check checks the entry by itself, and that it starts at *next (unless that is negative), which it
-// moves to its end. Of an entry that is not supported it checks what the tree is made of.
+// check checks the entry by itself, and that it starts at *next, unless that is negative. It
+// then moves *next to the entry's end. Of an entry that is not supported it checks only what the
+// tree is made of.
 func (s *Segment) check(next *int64) error {
 	bad := func(what string) error { return fmt.Errorf("%w: %s of segment %q", ErrCorrupt, what, s.Name) }
 	ascending := slices.IsSortedFunc(s.Epochs, func(a, b Epoch) int { return int(min(max(a[0]-b[0], -1), 1)) })

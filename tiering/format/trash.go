@@ -6,42 +6,42 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// Reasons for which objects are trash.
+// Reasons why objects are trash.
 const (
-	ReasonRetention        = "retention"         // of the topic's settings
-	ReasonLogStart         = "log_start"         // below it, as after DeleteRecords
-	ReasonReplacedManifest = "replaced_manifest" // by the next one
-	ReasonEmptyTrash       = "empty_trash"       // a trash page of which all is gone
-	ReasonCut              = "cut"               // of another history than the log, see Cut
+	ReasonRetention        = "retention"         // the topic's settings
+	ReasonLogStart         = "log_start"         // below the log start, as after DeleteRecords
+	ReasonReplacedManifest = "replaced_manifest" // the next manifest replaced it
+	ReasonEmptyTrash       = "empty_trash"       // a trash page whose entries are all deleted
+	ReasonCut              = "cut"               // another history than the log's, see Cut
 )
 
-// Trash is an object that no manifest names any more, and when it may go. For a page it means all
-// that the page names as well, unless it is alone.
+// Trash is an object that no manifest names any more, with the time from which it may be deleted.
+// For a page it includes everything that the page names, unless Alone is set.
 type Trash struct {
 	Kind  string `json:"kind"` // Kind.String
 	Name  string `json:"name"`
 	Loc   int    `json:"loc,omitempty"`
-	Alone bool   `json:"alone,omitempty"` // the page is trash, and what it names is not
-	// StartOffset, EndOffset and Bytes are the range and the log bytes of a segment, or of all below a
-	// page.
+	Alone bool   `json:"alone,omitempty"` // the page is trash, but not what it names
+	// StartOffset, EndOffset and Bytes are the range and the log bytes of a segment, or of
+	// everything below a page.
 	StartOffset int64 `json:"start,omitempty"`
 	EndOffset   int64 `json:"end,omitempty"`
 	Bytes       int64 `json:"bytes,omitempty"`
-	// Size and CRC32C are those of the object; the checksum is that of a page only.
+	// Size and CRC32C are those of the object. Only pages have the checksum.
 	Size   int64  `json:"size,omitempty"`
 	CRC32C uint32 `json:"crc32c,omitempty"`
 
 	Reason    string `json:"reason"`
 	DeletedMs int64  `json:"deleted_ms"` // when it became trash
-	AfterMs   int64  `json:"after_ms"`   // not before that
+	AfterMs   int64  `json:"after_ms"`   // it is not deleted before that
 
 	Read []string `json:"read,omitempty"`
 
 	unknown document.Unknown
 }
 
-// Removable is nil if this build can delete the object, and otherwise an ErrUnsupportedFormat that
-// says why not.
+// Removable returns nil if this build can delete the object, and otherwise an ErrUnsupportedFormat
+// with the reason.
 func (t *Trash) Removable() error {
 	if err := readable(fmt.Sprintf("trash %q", t.Name), t.Read); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (t *Trash) Removable() error {
 	return nil
 }
 
-// PageRef is a reference to the page that is trash: enough to load it.
+// PageRef returns a reference to the page that is trash, sufficient to load it.
 func (t *Trash) PageRef() PageRef {
 	name, _ := ParseName(t.Name)
 	return PageRef{
@@ -63,7 +63,7 @@ func (t *Trash) PageRef() PageRef {
 	}
 }
 
-// IsPage returns true if the trash is a page of the tree with all that it names.
+// IsPage returns true if the trash is a page of the tree with everything that it names.
 func (t *Trash) IsPage() bool { return t.Kind == KindPage.String() && !t.Alone }
 
 func (t *Trash) check() error {
@@ -80,15 +80,16 @@ type TrashRef struct {
 	Size   int64  `json:"size"`
 	CRC32C uint32 `json:"crc32c"`
 
-	Entries int64 `json:"entries"`  // of it, and of the pages that it names
-	AfterMs int64 `json:"after_ms"` // the largest of them
+	Entries int64 `json:"entries"`  // of the page, and of the pages that it names
+	AfterMs int64 `json:"after_ms"` // the largest of theirs
 
 	Read []string `json:"read,omitempty"`
 
 	unknown document.Unknown
 }
 
-// Supported is that of Segment.
+// Supported returns nil if this build can read the trash page, and otherwise an
+// ErrUnsupportedFormat with the reason.
 func (r *TrashRef) Supported() error {
 	if err := readable(fmt.Sprintf("trash page %q", r.Name), r.Read); err != nil {
 		return err
@@ -109,7 +110,7 @@ func (r *TrashRef) check() error {
 	return nil
 }
 
-// TrashPage is a sealed run of trash, oldest first, or of pages of it.
+// TrashPage is a sealed run of trash, oldest first, or of pages of trash.
 type TrashPage struct {
 	Read  []string `json:"read,omitempty"`
 	Write []string `json:"write,omitempty"`
@@ -120,13 +121,14 @@ type TrashPage struct {
 
 func (p *TrashPage) gates() (read, write []string) { return p.Read, p.Write }
 
-// Writable is an ErrReadOnly that says why this build must not delete what the page lists, or nil.
+// Writable returns an ErrReadOnly with the reason if this build must not delete what the page
+// lists, otherwise nil.
 func (p *TrashPage) Writable() error { return writable(string(DocumentTrash), p) }
 
-// Encode is the content of the page's object.
+// Encode returns the content of the page's object.
 func (p *TrashPage) Encode() ([]byte, error) { return seal(DocumentTrash, p) }
 
-// Ref is the reference that stands for the page, whose object has that name and content.
+// Ref returns the reference to the page, whose object has that name and content.
 func (p *TrashPage) Ref(name string, content []byte) TrashRef {
 	r := TrashRef{Name: name, Size: int64(len(content)), CRC32C: Checksum(content), Entries: int64(len(p.Trash)), Read: p.Read}
 	for i := range p.Trash {
@@ -139,7 +141,8 @@ func (p *TrashPage) Ref(name string, content []byte) TrashRef {
 	return r
 }
 
-// ParseTrashPage reads and checks what Encode wrote. The reference says which bytes they have to be.
+// ParseTrashPage decodes and checks what Encode wrote, and checks the bytes against the size and
+// checksum in the reference.
 func ParseTrashPage(b []byte, ref *TrashRef) (*TrashPage, error) {
 	if int64(len(b)) != ref.Size || Checksum(b) != ref.CRC32C {
 		return nil, fmt.Errorf("%w: trash page %q has %d bytes with checksum %08x, want %d with %08x",
@@ -152,7 +155,7 @@ func ParseTrashPage(b []byte, ref *TrashRef) (*TrashPage, error) {
 	return p, nil
 }
 
-// OpenTrashPage is ParseTrashPage for one who has no reference.
+// OpenTrashPage is ParseTrashPage without a reference.
 func OpenTrashPage(b []byte) (*TrashPage, error) {
 	p := &TrashPage{}
 	if err := open(DocumentTrash, b, p); err != nil {

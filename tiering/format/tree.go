@@ -11,27 +11,28 @@ import (
 // Loader reads a page of the tree, from a cache or from the bucket.
 type Loader func(ctx context.Context, ref *PageRef) (*Page, error)
 
-// Tree is the entries of a manifest or of a page, and what is below them: pages before segments,
-// each in the order of the offsets. What it passes on is shared and read only.
+// Tree is the entries of a manifest or of a page, and everything below them: pages before segments,
+// each in offset order. Entries that it passes on are shared and read only.
 type Tree struct {
 	Pages    []PageRef
 	Segments []Segment
 	Load     Loader
 }
 
-// Tree is the manifest's. It has what is dead in part as well: see StartOffset.
+// Tree returns the manifest's tree. A page of it may also have entries that are already expired:
+// see StartOffset.
 func (m *Manifest) Tree(load Loader) Tree {
 	m.whole()
 	return Tree{m.Pages, m.Recent, load}
 }
 
-// ErrStop ends a walk, which then has no error.
+// ErrStop ends a walk, which then returns no error.
 var ErrStop = errors.New("end of the walk")
 
-// Visitor is what a walk calls. A function that is nil is not called.
+// Visitor has the functions that a walk calls. A nil function is not called.
 type Visitor struct {
-	// Enter is called for a page before what is below it, and returns false if that is to be passed
-	// over. Without it all pages are entered.
+	// Enter is called for a page before what is below it. If it returns false, the walk skips what
+	// is below. Without Enter all pages are entered.
 	Enter func(r *PageRef) (bool, error)
 	// Segment is called for each segment.
 	Segment func(s *Segment) error
@@ -39,8 +40,8 @@ type Visitor struct {
 	Leave func(r *PageRef) error
 }
 
-// Walk visits the entries in the order of their offsets. It ends with the first error, of the
-// visitor or of loading a page; ErrStop is none. A page that is not supported is not loaded.
+// Walk visits the entries in offset order. It ends with the first error of the visitor or of
+// loading a page; ErrStop is no error. A page that is not supported is not loaded.
 func (t Tree) Walk(ctx context.Context, v Visitor) error {
 	if err := t.walk(ctx, &v); !errors.Is(err, ErrStop) {
 		return err
@@ -81,7 +82,7 @@ func (t Tree) visit(ctx context.Context, r *PageRef, v *Visitor) error {
 	return v.Leave(r)
 }
 
-// below is the tree of a page.
+// below loads a page and returns its tree.
 func (t Tree) below(ctx context.Context, r *PageRef) (Tree, error) {
 	if err := r.Supported(); err != nil {
 		return Tree{}, err
@@ -93,8 +94,8 @@ func (t Tree) below(ctx context.Context, r *PageRef) (Tree, error) {
 	return Tree{p.Pages, p.Segments, t.Load}, nil
 }
 
-// SegmentsFrom yields the segments whose end is above an offset, in order, and then ends; or an
-// error at last. It does not look into pages for which skip (if any) is true.
+// SegmentsFrom yields the segments whose end is above an offset, in order. An error is yielded
+// last. It does not load pages for which skip, unless nil, returns true.
 func (t Tree) SegmentsFrom(ctx context.Context, from int64, skip func(r *PageRef) bool) iter.Seq2[*Segment, error] {
 	return func(yield func(*Segment, error) bool) {
 		err := t.Walk(ctx, Visitor{
@@ -112,7 +113,7 @@ func (t Tree) SegmentsFrom(ctx context.Context, from int64, skip func(r *PageRef
 	}
 }
 
-// Node is an entry on the way through a tree: one of the two is set.
+// Node is an entry on the path through a tree: one of the two is set.
 type Node struct {
 	Page    *PageRef
 	Segment *Segment
@@ -124,9 +125,9 @@ type Head struct {
 	LeaderEpoch int32
 }
 
-// Path yields the entries on the way to the last segment that has been reached, from the root on,
-// or an error at last. Reached is true for the heads of entries up to some offset, and false from
-// there on. If none is reached there is no way.
+// Path yields the entries on the path from the root to the last segment that is reached. An error
+// is yielded last. reached is true for the heads of entries up to some offset, and false from there
+// on. If no entry is reached there is no path.
 func (t Tree) Path(ctx context.Context, reached func(h Head) bool) iter.Seq2[Node, error] {
 	return func(yield func(Node, error) bool) {
 		for at := t; ; {
@@ -144,7 +145,7 @@ func (t Tree) Path(ctx context.Context, reached func(h Head) bool) iter.Seq2[Nod
 	}
 }
 
-// last is the last entry that is reached.
+// last returns the last entry that is reached.
 func (t Tree) last(reached func(h Head) bool) (Node, bool) {
 	i := sort.Search(len(t.Segments), func(i int) bool {
 		return !reached(Head{t.Segments[i].StartOffset, t.Segments[i].FirstEpoch()})
@@ -161,13 +162,13 @@ func (t Tree) last(reached func(h Head) bool) (Node, bool) {
 	return Node{}, false
 }
 
-// UpTo is what Path needs to find an offset.
+// UpTo returns the function with which Path finds an offset.
 func UpTo(offset int64) func(h Head) bool {
 	return func(h Head) bool { return h.StartOffset <= offset }
 }
 
-// Find is the segment whose range has an offset. ErrCorrupt says that there is none: the caller
-// knows that the tree has it.
+// Find returns the segment whose range contains an offset. The caller knows that the tree has the
+// offset: if it does not, Find returns ErrCorrupt.
 func (t Tree) Find(ctx context.Context, offset int64) (*Segment, error) {
 	for n, err := range t.Path(ctx, UpTo(offset)) {
 		if err != nil {
@@ -181,8 +182,8 @@ func (t Tree) Find(ctx context.Context, offset int64) (*Segment, error) {
 }
 
 // EndOfEpoch finds the largest leader epoch that is not above the given one, and where it ends:
-// where the next one starts, or the tree ends. Both are -1 if there is none. Epochs only grow along
-// the log.
+// where the next one starts, or the tree ends. Both are -1 if there is none. Epochs only grow
+// along the log.
 func (t Tree) EndOfEpoch(ctx context.Context, epoch int32) (found int32, end int64, err error) {
 	found, end = -1, -1
 	reached := func(h Head) bool { return h.LeaderEpoch <= epoch }
@@ -199,7 +200,7 @@ func (t Tree) EndOfEpoch(ctx context.Context, epoch int32) (found int32, end int
 	return found, end, nil
 }
 
-// endOfEpoch is that of an entry whose first epoch is not above epoch.
+// endOfEpoch is EndOfEpoch of an entry whose first epoch is not above epoch.
 func (s *Segment) endOfEpoch(epoch int32) (found int32, end int64) {
 	found, end = s.FirstEpoch(), s.EndOffset
 	for _, e := range s.Epochs[1:] {

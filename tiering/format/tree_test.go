@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// grove is a tree that was drawn, and the list of its segments.
+// grove is a random tree, and the list of its segments.
 type grove struct {
 	Tree
 	all   []Segment
@@ -47,7 +47,7 @@ func drawGrove(t *rapid.T) *grove {
 	return g
 }
 
-// plantLevel puts the oldest entries of a level into pages.
+// plantLevel moves the oldest entries of a level into pages.
 func (g *grove) plantLevel(t *rapid.T, level int) {
 	for {
 		page := &Page{Level: level}
@@ -99,7 +99,7 @@ func names(segments []Segment) (out []string) {
 	return out
 }
 
-// checkWalk looks at walks with and without a limit, and at what they load.
+// checkWalk checks walks with and without a limit, and which pages they load.
 func (g *grove) checkWalk(ctx context.Context, t *rapid.T) {
 	var got []string
 	depth, deepest := 0, 0
@@ -132,7 +132,7 @@ func (g *grove) checkWalk(ctx context.Context, t *rapid.T) {
 	if g.loads != len(g.pages)-dead {
 		t.Fatalf("from offset %d on %d pages are loaded, want %d", from, g.loads, len(g.pages)-dead)
 	}
-	// A walk that ends early loads what it needs for that.
+	// A walk that ends early loads only what it needs.
 	g.loads = 0
 	for s, err := range g.SegmentsFrom(ctx, from, nil) {
 		if err != nil || s.Name != g.all[i].Name {
@@ -159,7 +159,7 @@ func (g *grove) checkWalk(ctx context.Context, t *rapid.T) {
 	}
 }
 
-// checkPaths finds each offset, on a way of one page a level.
+// checkPaths finds each offset, on a path with one page a level.
 func (g *grove) checkPaths(ctx context.Context, t *rapid.T) {
 	i := rapid.IntRange(0, len(g.all)-1).Draw(t, "segment")
 	offset := rapid.Int64Range(g.all[i].StartOffset, g.all[i].EndOffset-1).Draw(t, "offset")
@@ -238,7 +238,7 @@ func (g *grove) checkSummaries(ctx context.Context, t *rapid.T) {
 	}
 }
 
-// A page that cannot be loaded ends the walk, and one that is not supported is not loaded at all.
+// A page that cannot be loaded ends the walk. A page that is not supported is not loaded.
 func TestPageThatCannotBeLoaded(t *testing.T) {
 	p := fullManifest(t)
 	gone := errors.New("gone")
@@ -253,7 +253,8 @@ func TestPageThatCannotBeLoaded(t *testing.T) {
 	if _, err := tree.Find(t.Context(), 0); !errors.Is(err, gone) {
 		t.Errorf("find: %v", err)
 	}
-	if _, _, err := tree.EndOfEpoch(t.Context(), 0); err != nil { // the manifest itself has the newest
+	// The manifest itself has the newest epoch.
+	if _, _, err := tree.EndOfEpoch(t.Context(), 0); err != nil {
 		t.Errorf("end of epoch: %v", err)
 	}
 	tree.Pages[0].Read = []string{"warp"}

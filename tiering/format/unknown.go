@@ -4,10 +4,9 @@ import (
 	"github.com/varvelog/varve/document"
 )
 
-// What is written again by a broker that knows less than the one which wrote it before keeps what it
-// does not know.
+// A broker that rewrites what a newer one wrote keeps the members that it does not know.
 
-// MarshalJSON writes the pointer and what is not known of it.
+// MarshalJSON writes the pointer with its unknown members.
 func (p *Pointer) MarshalJSON() ([]byte, error) {
 	type plain Pointer
 	return document.Marshal((*plain)(p), p.unknown)
@@ -20,7 +19,7 @@ func (p *Pointer) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the manifest and what is not known of it.
+// MarshalJSON writes the manifest with its unknown members.
 func (m *Manifest) MarshalJSON() ([]byte, error) {
 	type plain Manifest
 	return document.Marshal((*plain)(m), m.unknown)
@@ -33,7 +32,7 @@ func (m *Manifest) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the entry and what is not known of it.
+// MarshalJSON writes the entry with its unknown members.
 func (s *Segment) MarshalJSON() ([]byte, error) {
 	type plain Segment
 	return document.Marshal((*plain)(s), s.unknown)
@@ -46,7 +45,7 @@ func (s *Segment) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the reference and what is not known of it.
+// MarshalJSON writes the reference with its unknown members.
 func (r *PageRef) MarshalJSON() ([]byte, error) {
 	type plain PageRef
 	return document.Marshal((*plain)(r), r.unknown)
@@ -59,7 +58,7 @@ func (r *PageRef) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the entry and what is not known of it.
+// MarshalJSON writes the entry with its unknown members.
 func (t *Trash) MarshalJSON() ([]byte, error) {
 	type plain Trash
 	return document.Marshal((*plain)(t), t.unknown)
@@ -72,7 +71,7 @@ func (t *Trash) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the reference and what is not known of it.
+// MarshalJSON writes the reference with its unknown members.
 func (r *TrashRef) MarshalJSON() ([]byte, error) {
 	type plain TrashRef
 	return document.Marshal((*plain)(r), r.unknown)
@@ -85,7 +84,7 @@ func (r *TrashRef) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the location and what is not known of it.
+// MarshalJSON writes the location with its unknown members.
 func (l *Location) MarshalJSON() ([]byte, error) {
 	type plain Location
 	return document.Marshal((*plain)(l), l.unknown)
@@ -98,7 +97,7 @@ func (l *Location) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the cut and what is not known of it.
+// MarshalJSON writes the cut with its unknown members.
 func (c *Cut) MarshalJSON() ([]byte, error) {
 	type plain Cut
 	return document.Marshal((*plain)(c), c.unknown)
@@ -111,7 +110,7 @@ func (c *Cut) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the pin and what is not known of it.
+// MarshalJSON writes the pin with its unknown members.
 func (p *Pin) MarshalJSON() ([]byte, error) {
 	type plain Pin
 	return document.Marshal((*plain)(p), p.unknown)
@@ -124,7 +123,7 @@ func (p *Pin) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the description and what is not known of it.
+// MarshalJSON writes the description with its unknown members.
 func (b *Bucket) MarshalJSON() ([]byte, error) {
 	type plain Bucket
 	return document.Marshal((*plain)(b), b.unknown)
@@ -137,7 +136,7 @@ func (b *Bucket) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the description and what is not known of it.
+// MarshalJSON writes the description with its unknown members.
 func (t *Topic) MarshalJSON() ([]byte, error) {
 	type plain Topic
 	return document.Marshal((*plain)(t), t.unknown)
@@ -150,7 +149,7 @@ func (t *Topic) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the note and what is not known of it.
+// MarshalJSON writes the note with its unknown members.
 func (o *Orphan) MarshalJSON() ([]byte, error) {
 	type plain Orphan
 	return document.Marshal((*plain)(o), o.unknown)
@@ -163,7 +162,7 @@ func (o *Orphan) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// MarshalJSON writes the description and what is not known of it.
+// MarshalJSON writes the description with its unknown members.
 func (d *Description) MarshalJSON() ([]byte, error) {
 	type plain Description
 	return document.Marshal((*plain)(d), d.unknown)

@@ -1,19 +1,19 @@
-// Package lineage compares a partition's local log with its remote tier: not by where they
-// end, but by the leader epochs of their records. It is a pure function of both histories.
+// Package lineage compares a partition's local log with its remote tier: not by where they end, but
+// by the leader epochs of their records. It is a pure function of both histories.
 //
-// One leader appends in a leader epoch, and never takes back what it has appended in it. So
-// two histories that have the same epoch at an offset have the same record there. What
-// follows from that is a [Relation]:
+// One leader appends in a leader epoch, and never takes back what it has appended in it. So two
+// histories that have the same epoch at an offset have the same record there. The [Relation] of a
+// log to the tier follows from that:
 //
-//	tier  0: aaaaabbb        continues   the log has all that the tier has; nothing is to be
-//	log      aaaaabbbbcc                 done. It may have dropped the beginning
+//	tier  0: aaaaabbb        continues   the log has everything that the tier has; nothing has to
+//	log      aaaaabbbbcc                 be done. It may have dropped its beginning
 //
-//	tier  0: aaaaabbb        completed   the log has less, and nothing else: an empty disk, or
-//	log      aaaaa                       a tail that a power cut took. The log goes on where
+//	tier  0: aaaaabbb        completed   the log ends earlier and does not differ: an empty disk,
+//	log      aaaaa                       or a tail lost in a power failure. The log goes on where
 //	                                     the tier ends, and no record is lost
 //
-//	tier  0: aaaaabbb        diverged    the log has other records from offset 5 on, as after
-//	log      aaaaacc                     an unclean election. It is the truth of the partition:
+//	tier  0: aaaaabbb        diverged    the log has other records from offset 5 on, as after an
+//	log      aaaaacc                     unclean election. The log is the truth of the partition:
 //	                                     the tier is cut at 5, and what is cut off is kept as
 //	                                     trash for a while
 //
@@ -25,7 +25,7 @@
 //
 // # Invariants
 //
-//   - A log that has all records of the tier continues it, whatever it has beyond them.
+//   - A log that has all records of the tier continues it, whatever else it has after them.
 //   - Below the offset of a divergence both have the same records, as far as they have any.
-//   - After what the relation asks for was done, the log continues the tier. (TestRepairs)
+//   - After the relation's repair, the log continues the tier. (TestRepairs)
 package lineage

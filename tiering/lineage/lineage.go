@@ -6,18 +6,18 @@ import "github.com/varvelog/varve/storage"
 type Tier struct {
 	// Start and End (exclusive) are its range. They are equal if it has no records.
 	Start, End int64
-	// Epochs are the leader epochs of the history, ascending. The first one begins at or
-	// below Start.
+	// Epochs are the leader epochs of the history, ascending. The first one begins at or below
+	// Start.
 	Epochs []storage.EpochEntry
 }
 
 // Log is a local log.
 type Log struct {
-	// Start is the log start, LocalStart the first offset that is on the disk, End the next
-	// one to be written.
+	// Start is the log start offset, LocalStart the first offset on the disk, End the log end
+	// offset (exclusive).
 	Start, LocalStart, End int64
-	// Epochs are those of the epoch cache, ascending. It may know of offsets that are no
-	// longer on the disk.
+	// Epochs are those of the leader epoch cache, ascending. They may reach back to offsets that
+	// are no longer on the disk.
 	Epochs []storage.EpochEntry
 }
 
@@ -32,7 +32,7 @@ const (
 	Holed
 )
 
-// String names the kind.
+// String returns the kind's name.
 func (k Kind) String() string {
 	return [...]string{"continues", "completed", "diverged", "holed"}[k]
 }
@@ -40,8 +40,9 @@ func (k Kind) String() string {
 // Relation is how a log relates to the tier.
 type Relation struct {
 	Kind Kind
-	// At is, of Diverged, the first offset at which the records differ. Of Completed and Holed
-	// it is the first one that the log, or the tier, lacks. Otherwise it is the tier's end.
+	// At is, for Diverged, the first offset at which the records differ. For Completed it is the
+	// first offset missing from the log, for Holed the first one missing from the tier. Otherwise
+	// it is the tier's end.
 	At int64
 }
 
@@ -53,17 +54,17 @@ func Compare(tier Tier, log Log) Relation {
 	switch {
 	case log.End < tier.End:
 		return Relation{Completed, log.End}
-	// Between the tier's end, or the log start if nothing below it matters, and the first
-	// local offset there is nothing.
+	// Between the tier's end (or the log start, if that is higher: nothing below it matters) and
+	// the first local offset there are no records.
 	case max(tier.End, log.Start) < log.LocalStart:
 		return Relation{Holed, max(tier.End, log.Start)}
 	}
 	return Relation{Continues, tier.End}
 }
 
-// ContinuesFrom returns true if it is certain that a log has the tier's last record: the one
-// before end, of a leader epoch. It needs no more of the tier than its pointer has. A log of
-// which that is not known may continue the tier all the same.
+// ContinuesFrom returns true if the log certainly has the tier's last record: the one before end,
+// of the leader epoch lastEpoch. It needs nothing of the tier but its pointer. If it returns false
+// the log may still continue the tier.
 func ContinuesFrom(end int64, lastEpoch int32, log Log) bool {
 	if log.End < end || log.LocalStart > end {
 		return false
@@ -72,14 +73,14 @@ func ContinuesFrom(end int64, lastEpoch int32, log Log) bool {
 	return known && epoch == lastEpoch
 }
 
-// firstDifference is the first offset that both have with different epochs.
+// firstDifference returns the first offset that both histories have, with different epochs.
 func firstDifference(tier Tier, log Log) (int64, bool) {
 	from, to := max(tier.Start, 0), min(tier.End, log.End)
 	if len(log.Epochs) == 0 || len(tier.Epochs) == 0 {
 		return 0, false // a log without epochs has no records
 	}
 	from = max(from, log.Epochs[0].StartOffset, tier.Epochs[0].StartOffset)
-	// Both are constant between the offsets at which an epoch of either begins.
+	// Both epochs are constant between the offsets at which an epoch of either history begins.
 	for at := from; at < to; at = min(nextStart(tier.Epochs, at), nextStart(log.Epochs, at)) {
 		ours, _ := epochAt(log.Epochs, at)
 		theirs, _ := epochAt(tier.Epochs, at)
@@ -90,7 +91,8 @@ func firstDifference(tier Tier, log Log) (int64, bool) {
 	return 0, false
 }
 
-// epochAt is the epoch of the record at an offset, false if it begins before all epochs.
+// epochAt returns the epoch of the record at an offset. known is false if all epochs begin after
+// it.
 func epochAt(epochs []storage.EpochEntry, offset int64) (epoch int32, known bool) {
 	for _, e := range epochs {
 		if e.StartOffset > offset {
@@ -101,7 +103,7 @@ func epochAt(epochs []storage.EpochEntry, offset int64) (epoch int32, known bool
 	return epoch, known
 }
 
-// nextStart is the first start of an epoch behind an offset.
+// nextStart returns the first start of an epoch after an offset.
 func nextStart(epochs []storage.EpochEntry, offset int64) int64 {
 	const none = 1<<63 - 1
 	for _, e := range epochs {

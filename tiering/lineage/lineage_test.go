@@ -18,12 +18,12 @@ type history struct {
 
 func (h history) end() int64 { return h.start + int64(len(h.epochs)) }
 
-// from is the part of a history from an offset on, up to another one.
+// slice returns the part of a history from one offset to another.
 func (h history) slice(from, to int64) history {
 	return history{from, slices.Clone(h.epochs[from-h.start : to-h.start])}
 }
 
-// entries are the epochs as a cache has them.
+// entries returns the epochs as the leader epoch cache has them.
 func (h history) entries() (out []storage.EpochEntry) {
 	for i, e := range h.epochs {
 		if i == 0 || e != h.epochs[i-1] {
@@ -46,7 +46,7 @@ func (h history) log() Log {
 	return Log{Start: h.start, LocalStart: h.start, End: h.end(), Epochs: h.entries()}
 }
 
-// drawEpochs draws n records of ascending epochs, all of them even or odd.
+// drawEpochs draws n records of ascending epochs, all of them even or all of them odd.
 func drawEpochs(rt *rapid.T, label string, n int, first, parity int32) []int32 {
 	out := make([]int32, n)
 	epoch := 2*first + parity
@@ -57,16 +57,16 @@ func drawEpochs(rt *rapid.T, label string, n int, first, parity int32) []int32 {
 	return out
 }
 
-// TestRepairs compares logs and tiers of one partition that have lost a beginning or an end, and
-// that an unclean leader has gone on with, with what a look at every offset says. It does what the
-// relation asks for, and compares again.
+// TestRepairs compares logs and tiers of one partition that have lost a beginning or an end, or
+// that an unclean leader has continued. It checks the relation against a look at every offset. Then
+// it does what the relation asks for, and compares again.
 func TestRepairs(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		whole := history{0, drawEpochs(rt, "epoch", rapid.IntRange(0, 20).Draw(rt, "records"), 0, 0)}
 		offset := func(label string, from, to int64) int64 { return rapid.Int64Range(from, to).Draw(rt, label) }
 		tierStart := offset("tier start", 0, whole.end())
 		tier := whole.slice(tierStart, offset("tier end", tierStart, whole.end()))
-		// The log has some of the history, and other records behind that.
+		// The log has some of the history, followed by other records.
 		kept := offset("kept", 0, whole.end())
 		local := whole.slice(0, kept)
 		if own := rapid.IntRange(0, 5).Draw(rt, "own"); own > 0 {
@@ -119,7 +119,8 @@ func compareEach(tier, local history) Relation {
 	return Relation{Continues, tier.end()}
 }
 
-// TestRelations are the cases that doc.go draws, and those of a log whose beginning is only in the tier.
+// TestRelations checks the cases that doc.go draws, and those of a log whose beginning is
+// only in the tier.
 func TestRelations(t *testing.T) {
 	epochs := func(pairs ...int64) (out []storage.EpochEntry) {
 		for i := 0; i < len(pairs); i += 2 {

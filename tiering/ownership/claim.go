@@ -1,6 +1,6 @@
 package ownership
 
-// Unclaimed is the phase of a leader that does not know the pointer.
+// Unclaimed is the phase of a leader that has not read the pointer yet, or must read it again.
 type Unclaimed struct{ attachment }
 
 func (Unclaimed) next() Request { return ReadPointer{} }
@@ -20,8 +20,9 @@ func (u Unclaimed) step(e Event, effects *Effects) Phase {
 	case u.suspect && !read.ReadOnly && p.Claim != u.owner.Claim:
 		return Claiming{u.attachment, read}
 	case p.Manifest != Manifest{}:
-		// Before the claim, so that a bucket that is down does not have it written again and again.
-		// If another owner replaces the manifest in between, the claim fails.
+		// The manifest is loaded before the claim. Otherwise every attempt would write a
+		// claim while the bucket is down. If another owner replaces the manifest in between,
+		// the claim fails.
 		return Loading{u.attachment, read}
 	case read.ReadOnly:
 		return u.read(p.Manifest, effects)
@@ -29,7 +30,7 @@ func (u Unclaimed) step(e Event, effects *Effects) Phase {
 	return u.claim(read, effects)
 }
 
-// Loading is the phase of a leader that has read the pointer, and needs the manifest that it names.
+// Loading is the phase of a leader that has read the pointer and needs the manifest that it names.
 type Loading struct {
 	attachment
 
@@ -45,14 +46,15 @@ func (l Loading) step(e Event, effects *Effects) Phase {
 			return l.read(l.pointer.Pointer.Manifest, effects)
 		}
 		return l.claim(l.pointer, effects)
-	case Failed: // it may have been replaced, and deleted
+	case Failed: // the manifest may have been replaced and deleted
 		return Unclaimed{l.attachment}
 	}
 	return l
 }
 
-// claim writes the pointer, unless there is none yet, or the claim is in it because the answer of
-// an earlier attempt was lost. A pointer that does not exist is claimed before the first object.
+// claim writes the pointer, unless there is none yet, or the claim is already in it because
+// the answer to an earlier attempt was lost. A pointer that does not exist is created before
+// the first object.
 func (a attachment) claim(read PointerRead, effects *Effects) Phase {
 	if read.Revision != 0 && read.Pointer.Claim != a.owner.Claim {
 		return Claiming{a, read}
@@ -60,6 +62,7 @@ func (a attachment) claim(read PointerRead, effects *Effects) Phase {
 	return a.own(read.Pointer.Manifest, read.Revision, effects)
 }
 
+// own makes this broker the owner of the current manifest.
 func (a attachment) own(current Manifest, revision int64, effects *Effects) Phase {
 	effects.Adopt = &current
 	return Owned{tenure{attachment: a, current: current, revision: revision}}
@@ -71,7 +74,7 @@ func (a attachment) read(current Manifest, effects *Effects) Phase {
 	return Reading{a}
 }
 
-// Claiming is the phase of a leader that takes the pointer over, with the manifest that it names.
+// Claiming is the phase of a leader that takes over the pointer, with the manifest that it names.
 type Claiming struct {
 	attachment
 
@@ -91,16 +94,16 @@ func (c Claiming) step(e Event, effects *Effects) Phase {
 			return Loading{c.attachment, PointerRead{Pointer: Pointer{Owner: c.owner, Manifest: m}, Revision: e.Revision}}
 		}
 		return c.own(m, e.Revision, effects)
-	case Failed: // the pointer has the claim, or another's, or neither yet
+	case Failed: // the pointer has this claim, or another one, or neither yet
 		return Unclaimed{c.attachment}
 	}
 	return c
 }
 
-// Reading is the phase of a leader that may read the tier and must not change it: a newer build has
-// written the pointer or the manifest, in a way that this one cannot keep up. It does not claim,
-// unless it is suspect and the pointer can be written. Without a claim the owner before, if it
-// lives, may commit until it hears of this leader.
+// Reading is the phase of a leader that may read the tier but must not change it: a newer build has
+// written the pointer or the manifest in a way that this build cannot preserve. The leader does not
+// claim, unless it is suspect and may write the pointer. Without a claim the previous owner, if it
+// is alive, may commit until it learns of this leader.
 type Reading struct{ attachment }
 
 func (Reading) next() Request { return nil }

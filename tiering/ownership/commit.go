@@ -1,18 +1,18 @@
 package ownership
 
-// commit is what is known of a manifest that is to be the current one.
+// commit is the state of a manifest that is to replace the current one.
 type commit struct {
 	tenure
 
 	manifest Manifest
-	names    Objects // that are staged
+	names    Objects // the staged objects that the manifest names
 }
 
-// Writing is the phase of an owner that has a manifest written.
+// Writing is the phase of an owner whose manifest is being written.
 type Writing struct{ commit }
 
-// write begins a commit, under the sequence that follows all that were tried: the newest manifest is
-// the one that was committed, or one that was to follow it.
+// write begins a commit, under the sequence after all that were tried. So the newest manifest is
+// always the committed one, or one that was to follow it.
 func (t *tenure) write(e CommitDue) Phase {
 	c := commit{tenure: *t, names: e.Names}
 	c.tried = max(t.current.Sequence, t.tried) + 1
@@ -26,14 +26,14 @@ func (w Writing) step(e Event, effects *Effects) Phase {
 	switch e.(type) {
 	case Done:
 		return Swapping(w)
-	case Failed: // an orphan, now or later
+	case Failed: // what was written is an orphan, now or later
 		effects.Lost = true
 		return Owned{w.tenure}
 	}
 	return w
 }
 
-// Swapping is the phase of an owner whose manifest is written, and takes the pointer.
+// Swapping is the phase of an owner whose manifest is written and now goes into the pointer.
 type Swapping struct{ commit }
 
 func (s Swapping) next() Request {
@@ -44,7 +44,7 @@ func (s Swapping) step(e Event, effects *Effects) Phase {
 	switch e := e.(type) {
 	case Swapped:
 		return s.committed(e.Revision, effects)
-	case Failed: // it may have happened, or happen yet
+	case Failed: // it may have happened, or still happen
 		return Settling(s)
 	}
 	return s
@@ -59,7 +59,8 @@ func (c *commit) committed(revision int64, effects *Effects) Phase {
 	return Owned{t}
 }
 
-// Settling is the phase of an owner that does not know what became of its swap. The pointer says.
+// Settling is the phase of an owner that does not know whether its swap happened. The
+// pointer shows it.
 type Settling struct{ commit }
 
 func (Settling) next() Request { return ReadPointer{} }
@@ -81,12 +82,13 @@ func (s Settling) step(e Event, effects *Effects) Phase {
 	return s.superseded(read, effects)
 }
 
-// Fencing is the phase of an owner whose swap has not happened, but may be under way. It writes the
-// pointer as it is: one of the two takes the revision, and the other one never happens.
+// Fencing is the phase of an owner whose swap has not happened but may be under way. It writes the
+// pointer as it is, with a higher fence. Both writes rest on one revision: one of them happens, the
+// other never will.
 type Fencing struct {
 	commit
 
-	on int64 // the revision
+	on int64 // of the pointer that is fenced
 }
 
 func (f Fencing) next() Request {

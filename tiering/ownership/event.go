@@ -1,37 +1,37 @@
 package ownership
 
-// Event is something that [Step] answers to: one of the types of this file.
+// Event is an input of [Step]: one of the types of this file.
 type Event interface{ event() }
 
 // BecameLeader says that this broker leads the partition from now on, and that its tier is to be
-// attached. What was known before is forgotten.
+// attached. The state that was there before is discarded.
 type BecameLeader struct {
 	Owner Owner
-	// Suspect says that the log may lack records that the tier has. What the tier has must not grow
+	// Suspect says that the log may be missing records that the tier has. The tier must not grow
 	// any more when the two are compared: a suspect leader claims the pointer before it loads the
-	// manifest, and makes a pointer if there is none.
+	// manifest, and creates a pointer if there is none.
 	Suspect bool
 }
 
-// Resigned says that this broker does not lead the partition any more. What is under way may
-// happen yet: its answer changes nothing.
+// Resigned says that this broker no longer leads the partition. A request under way may still
+// happen; its answer changes nothing.
 type Resigned struct{}
 
-// UploadDue says that closed segments wait for their upload to objects of these names, which no
-// other upload has. Keep are the staged objects that a manifest is to name yet: those that are not
-// among them are orphans from then on.
+// UploadDue says that closed segments are to be uploaded to objects of these names, which no
+// other upload has. Keep lists the staged objects that a manifest is still to name: the others
+// become orphans.
 type UploadDue struct{ Objects, Keep Objects }
 
-// CommitDue says that a manifest waits that is to take the place of the current one.
+// CommitDue says that a manifest is ready to replace the current one.
 type CommitDue struct {
-	Attempt string  // of its name: no other commit has it
+	Attempt string  // of its name; no other commit has it
 	Names   Objects // the staged objects that it names
 }
 
 // SweepDue says that it is time to look for orphans.
 type SweepDue struct{}
 
-// RefreshDue says that it is time to look whether a tier that is only read has changed.
+// RefreshDue says that it is time to check whether a tier that is only read has changed.
 type RefreshDue struct{}
 
 // PointerRead answers ReadPointer.
@@ -53,8 +53,8 @@ type Swapped struct {
 	Revision int64
 }
 
-// Uploaded answers Upload: these are written and verified. What became of the others that were
-// asked for is not known.
+// Uploaded answers Upload: these objects are written and verified. The fate of the others that were
+// requested is unknown.
 type Uploaded struct {
 	Upload  Upload
 	Objects Objects
@@ -64,8 +64,8 @@ type Uploaded struct {
 type Done struct{ Request Request }
 
 // Failed answers any request: it is not known to have happened, as a whole or in part, and it may
-// happen later. A compare-and-swap that was refused counts as failed too: the refusal may be that
-// of a repetition, whose first attempt was written.
+// happen later. A refused compare-and-swap counts as failed too: the refusal may answer a
+// repetition whose first attempt was written.
 type Failed struct{ Request Request }
 
 func (BecameLeader) event() {}
@@ -92,7 +92,8 @@ func (e Done) answers() Request      { return e.Request }
 func (e Failed) answers() Request    { return e.Request }
 
 // Request is what a state waits for: one of the types below, which are comparable. It may be
-// performed many times, until an answer leads to a state that waits for another one or for none.
+// performed many times, until an answer leads to a state that waits for another request or for
+// none.
 type Request interface{ request() }
 
 // ReadPointer asks for the pointer and its revision.
@@ -101,22 +102,22 @@ type ReadPointer struct{}
 // LoadManifest asks for a manifest that the pointer named.
 type LoadManifest struct{ Manifest Manifest }
 
-// Upload asks for the objects of segments to be written and verified, in any order and side by side.
+// Upload asks for segment objects to be written and verified, in any order and side by side.
 type Upload struct{ Objects Objects }
 
-// WriteManifest asks for a manifest to be written, after the pages that it names, and for all of them
-// to be read back.
+// WriteManifest asks for a manifest to be written, after the pages that it names, and for all of
+// them to be read back.
 type WriteManifest struct{ Manifest Manifest }
 
-// SwapPointer asks for the pointer to be written if it is still the one of a revision.
+// SwapPointer asks for the pointer to be written if it is still at the given revision.
 type SwapPointer struct {
 	On      int64 // the revision; 0: the pointer does not exist
 	Pointer Pointer
 }
 
-// Sweep asks for orphans to be deleted: objects of a leader epoch up to LeaderEpoch that are older
-// than the sweep by more than an upload can take, if neither the current manifest nor its trash names
-// them, and they are not Current or among Staged.
+// Sweep asks for orphans to be deleted. An orphan is an object of a leader epoch up to LeaderEpoch
+// that is older than the sweep by more than the longest upload. Neither the current manifest nor
+// its trash names it, and it is neither Current nor among Staged.
 type Sweep struct {
 	LeaderEpoch int32
 	Current     Manifest
@@ -130,15 +131,15 @@ func (WriteManifest) request() {}
 func (SwapPointer) request()   {}
 func (Sweep) request()         {}
 
-// Effects are what has to happen after an event, before the next one. None of it waits.
+// Effects are what has to happen after an event, before the next one. None of them waits.
 type Effects struct {
-	// Adopt is the manifest that is the committed one, as far as this broker knows: readers see it
-	// from now on, and the local log may be told of it. It was loaded, or was to be committed. Nil:
-	// none; a zero Manifest: the partition has none.
+	// Adopt is the committed manifest, as far as this broker knows: readers see it from now on, and
+	// the local log may be informed of it. It was loaded, or it is the one whose commit was under
+	// way. Nil: no change; a zero Manifest: the partition has none.
 	Adopt *Manifest
-	// Lost says that the manifest that was to be committed is not, and never will be.
+	// Lost says that the manifest whose commit was under way is not committed, and never will be.
 	Lost bool
 	// Conflict is a pointer that this owner has not written. It has to be reported. The state is
-	// Deposed then, and uploads end, or Unclaimed. Nil: none.
+	// then Deposed, which ends uploads, or Unclaimed. Nil: none.
 	Conflict *Pointer
 }

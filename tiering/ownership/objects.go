@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// Objects are names of objects, each once, in the order in which they were put in. They are one
-// string, so that states, events and requests that have some can be compared. The zero value has
-// none.
+// Objects are names of objects, each once, in the order in which they were added. They are one
+// string, so that states, events and requests that contain them can be compared. The zero
+// value has no names.
 type Objects string
 
-// nameEnd is between two names, and in none.
+// nameEnd separates two names. No name contains it.
 const nameEnd = "\n"
 
-// ObjectsOf are objects by their names.
+// ObjectsOf returns the objects with the given names.
 func ObjectsOf(names ...string) Objects { return Objects(strings.Join(names, nameEnd)) }
 
-// Names are the names.
+// Names returns the names.
 func (o Objects) Names() []string {
 	if o == "" {
 		return nil
@@ -24,10 +24,10 @@ func (o Objects) Names() []string {
 	return strings.Split(string(o), nameEnd)
 }
 
-// Has returns true if an object of that name is among them.
+// Has reports whether an object of that name is among them.
 func (o Objects) Has(name string) bool { return slices.Contains(o.Names(), name) }
 
-// and are these, and then those of the others that are not among them.
+// and returns o, followed by those of the others that are not in o.
 func (o Objects) and(others Objects) Objects {
 	names := o.Names()
 	for _, name := range others.Names() {
@@ -38,12 +38,13 @@ func (o Objects) and(others Objects) Objects {
 	return ObjectsOf(names...)
 }
 
-// among are those that are among the others too.
+// among returns those that are among the others too.
 func (o Objects) among(others Objects) Objects { return o.those(others, true) }
 
-// without are those that are not among the others.
+// without returns those that are not among the others.
 func (o Objects) without(others Objects) Objects { return o.those(others, false) }
 
+// those returns those whose presence among the others is as given.
 func (o Objects) those(others Objects, among bool) Objects {
 	if o == "" {
 		return o

@@ -1,7 +1,7 @@
 package ownership
 
-// Owned is the phase of a leader that owns the manifest and has nothing under way. It is the only
-// one in which an upload, a commit or a sweep begins.
+// Owned is the phase of a leader that owns the manifest and has no request under way. Uploads,
+// commits and sweeps begin only in this phase.
 type Owned struct{ tenure }
 
 func (Owned) next() Request { return nil }
@@ -21,23 +21,24 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 		}
 		return t.write(e)
 	case SweepDue:
-		if t.revision != 0 { // without a pointer nothing keeps an older leader from committing
+		if t.revision != 0 { // without a pointer nothing stops an older leader from committing
 			return Confirming{t}
 		}
 	}
 	return o
 }
 
-// Staged are the verified segment objects that no manifest names.
+// Staged returns the verified segment objects that no manifest names.
 func (o Owned) Staged() Objects { return o.staged }
 
-// Founding is the phase of an owner whose partition has no pointer, and is about to get its first
-// object. The pointer comes first: whatever becomes of the object, there is a pointer that leads to
-// it.
+// Founding is the phase of an owner whose partition has no pointer and is about to get its
+// first object. The pointer is written first: whatever happens to the object, there is a
+// pointer that leads to it.
 type Founding struct {
 	tenure
 
-	due Event // that waits; nil: none, a suspect leader makes the pointer
+	// due is the event that waits for the pointer; nil: none, a suspect leader creates the pointer.
+	due Event
 }
 
 func (f Founding) next() Request {
@@ -52,15 +53,15 @@ func (f Founding) step(e Event, effects *Effects) Phase {
 		}
 		f.revision = e.Revision
 		return Owned{f.tenure}.step(f.due, effects)
-	case Failed: // it may be there, or another's
+	case Failed: // it may exist, or be another owner's
 		return Unclaimed{f.attachment}
 	}
 	return f
 }
 
-// Uploading is the phase of an owner that has segments uploaded. Until it is verified nothing
-// names an object. Those that are staged may be behind one that failed: they wait for it, and are
-// not uploaded again.
+// Uploading is the phase of an owner whose segments are being uploaded. Nothing names an object
+// before it is verified. Staged objects may follow one whose upload failed: they wait for it, and
+// are not uploaded again.
 type Uploading struct {
 	tenure
 
@@ -71,17 +72,17 @@ func (u Uploading) next() Request { return Upload{u.objects} }
 
 func (u Uploading) step(e Event, _ *Effects) Phase {
 	switch e := e.(type) {
-	case Uploaded: // what is not among them is an orphan, now or later
+	case Uploaded: // objects that are not among them are orphans, now or later
 		u.staged = u.staged.and(e.Objects.among(u.objects))
 		return Owned{u.tenure}
-	case Failed: // an orphan, now or later
+	case Failed: // all of them are orphans, now or later
 		return Owned{u.tenure}
 	}
 	return u
 }
 
-// Confirming is the phase of an owner that makes sure that it still owns the pointer, before it
-// takes what the manifest does not name for orphans.
+// Confirming is the phase of an owner that checks that it still owns the pointer, before it treats
+// objects that the manifest does not name as orphans.
 type Confirming struct{ tenure }
 
 func (Confirming) next() Request { return ReadPointer{} }
@@ -100,7 +101,7 @@ func (c Confirming) step(e Event, effects *Effects) Phase {
 }
 
 // Sweeping is the phase of an owner that deletes orphans. Another leader may claim the pointer at
-// the same time: what that one commits has a higher leader epoch, or is younger than the sweep.
+// the same time: what that leader commits has a higher leader epoch, or is younger than the sweep.
 type Sweeping struct{ tenure }
 
 func (s Sweeping) next() Request {
@@ -109,7 +110,7 @@ func (s Sweeping) next() Request {
 
 func (s Sweeping) step(e Event, _ *Effects) Phase {
 	switch e.(type) {
-	case Done, Failed: // what is left, the next sweep finds
+	case Done, Failed: // the next sweep finds the rest
 		return Owned(s)
 	}
 	return s

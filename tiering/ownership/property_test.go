@@ -9,13 +9,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestProtocol plays two brokers that take a partition's leadership from each other against a
-// modelled pointer and bucket, in any order: answers that come late or are lost, writes that happen
-// long after they were given up, crashes between any two requests, restarts at the same leader
-// epoch, leaders that do not hear that they are not any more. One of them is of a newer build, and
-// may write what the other one can only read. After every change of the pointer and of the bucket the
-// invariants of the package hold; and when all is healed, the newest leader owns the manifest within
-// a few requests, and the bucket has what that names and nothing else.
+// TestProtocol checks the invariants of the package. Two brokers take a partition's leadership
+// from each other against a model of the pointer and the bucket, in any order. Answers are late
+// or lost, writes happen long after they were given up, a broker crashes between any two
+// requests or restarts at the same leader epoch, and a leader may not learn that it is deposed.
+// One broker is of a newer build, and may write what the other one can only read. The invariants
+// are checked after every change of the pointer and of the bucket. When all faults are healed,
+// the newest leader owns the manifest within a few requests, and the bucket has what that names
+// and nothing else.
 func TestProtocol(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt)
@@ -38,49 +39,49 @@ func TestProtocol(t *testing.T) {
 	})
 }
 
-// world is all that the brokers share.
+// world is everything that the brokers share.
 type world struct {
 	rt *rapid.T
 
 	pointer   Pointer
 	revision  int64
-	newer     bool            // the pointer has what the older build does not know
-	committed []Manifest      // all that the pointer has named, in order
-	lost      map[string]bool // manifests that never may be committed
-	fenced    map[string]bool // claims that the pointer had once
-	claims    map[string]bool // that the pointer has, or had
+	newer     bool            // the pointer has members that the older build does not know
+	committed []Manifest      // every manifest that the pointer has named, in order
+	lost      map[string]bool // manifests that may never be committed
+	fenced    map[string]bool // claims that were in the pointer and were replaced
+	claims    map[string]bool // claims that are in the pointer, or were
 	suspects  map[string]bool // claims of suspect leaders
 	ownerOf   map[int32]int32 // the broker that has written the pointer with a leader epoch
 
 	objects map[string]object
-	late    []*attempt // writes that may happen yet
+	late    []*attempt // writes that may still happen
 	time    int64      // grows with each change
-	names   int        // of claims and segments
+	names   int        // number of names drawn for claims and segments
 
 	epoch   int32 // the newest leader's
 	leader  *broker
 	brokers []*broker
 }
 
-// object is one in the bucket.
+// object is an object in the bucket.
 type object struct {
 	epoch   int32
 	created int64
-	content *content // of a manifest
+	content *content // of a manifest; nil: another object
 }
 
-// content is that of a manifest.
+// content is the content of a manifest.
 type content struct {
-	base      Manifest // that it follows
+	base      Manifest // the manifest that it follows
 	segments  []string
 	deletions []string
-	newer     bool // it has what the older build does not know
+	newer     bool // it has members that the older build does not know
 }
 
-// olderBuild is the broker that does not know all.
+// olderBuild is the id of the broker with the older build.
 const olderBuild = 2
 
-// broker is one of the two, and its shell.
+// broker is one of the two brokers, with the shell around its state machine.
 type broker struct {
 	id    int32
 	s     State
@@ -88,9 +89,9 @@ type broker struct {
 	leads bool // as far as it knows
 
 	current   *content // adopted
-	adopted   int      // where that is in world.committed
-	candidate *content // loaded, or to be committed
-	answer    Event    // that is on its way to it
+	adopted   int      // index in world.committed
+	candidate *content // loaded, or its commit is under way
+	answer    Event    // on its way to the broker
 	sweptFrom int64    // when the sweep began
 	requests  int
 }
@@ -124,7 +125,7 @@ func (w *world) broker(rt *rapid.T) *broker {
 	return w.brokers[rapid.IntRange(0, 1).Draw(rt, "broker")]
 }
 
-// step takes a step, and looks at what it did.
+// step performs a step of the state machine, and checks what it did.
 func (w *world) step(b *broker, e Event) Effects {
 	before := b.s
 	again, _ := Step(before, e)
@@ -171,7 +172,7 @@ func (w *world) step(b *broker, e Event) Effects {
 	return effects
 }
 
-// candidateOf is the manifest that a state has under way.
+// candidateOf returns the manifest whose commit is under way in a state.
 func (b *broker) candidateOf(s State) Manifest {
 	switch phase := s.Phase().(type) {
 	case Writing:
@@ -186,7 +187,7 @@ func (b *broker) candidateOf(s State) Manifest {
 	return Manifest{}
 }
 
-// adopt is what readers and the local log see: only what was committed, and never older than what
+// adopt checks what readers and the local log see: only committed manifests, and none older than
 // they have seen.
 func (w *world) adopt(b *broker, m Manifest) {
 	at := slices.Index(w.committed, m)
@@ -202,7 +203,7 @@ func (w *world) adopt(b *broker, m Manifest) {
 	}
 }
 
-// elect makes a broker the leader at the next leader epoch. The other one may hear of it later.
+// elect makes a broker the leader at the next leader epoch. The other one may learn of it later.
 func (w *world) elect(rt *rapid.T) {
 	b := w.broker(rt)
 	w.epoch++
@@ -216,7 +217,7 @@ func (w *world) attach(b *broker, epoch int32) {
 	w.step(b, BecameLeader{b.owner, w.suspects[b.owner.Claim]})
 }
 
-// crash ends a broker's process. A leader begins again at the same leader epoch, often.
+// crash ends a broker's process. Often a leader starts again at the same leader epoch.
 func (w *world) crash(rt *rapid.T) {
 	b := w.broker(rt)
 	epoch := b.owner.LeaderEpoch
@@ -226,7 +227,7 @@ func (w *world) crash(rt *rapid.T) {
 	}
 }
 
-// resign tells a broker that it does not lead any more.
+// resign informs a broker that it no longer leads.
 func (w *world) resign(rt *rapid.T) {
 	b := w.broker(rt)
 	if b != w.leader {
@@ -235,7 +236,7 @@ func (w *world) resign(rt *rapid.T) {
 	}
 }
 
-// stray brings events that a state does not wait for.
+// stray passes in events that a state does not wait for.
 func (w *world) stray(rt *rapid.T) {
 	b := w.broker(rt)
 	if _, owned := b.s.Phase().(Owned); owned {
@@ -259,7 +260,7 @@ func (w *world) stray(rt *rapid.T) {
 	}
 }
 
-// act takes a broker one request further: its answer arrives, or it makes the next request, or
+// act moves a broker one request forward: its answer arrives, or it makes the next request, or it
 // begins to work.
 func (w *world) act(rt *rapid.T) {
 	b := w.broker(rt)
@@ -282,7 +283,7 @@ func (w *world) act(rt *rapid.T) {
 	}
 }
 
-// begin has an owner begin to work.
+// begin makes an owner begin a kind of work.
 func (w *world) begin(b *broker, owned Owned, work string) {
 	switch work {
 	case "upload":
@@ -299,13 +300,13 @@ func (w *world) begin(b *broker, owned Owned, work string) {
 	}
 }
 
-// some are some of the objects, in any order.
+// some returns some of the objects, in any order.
 func (w *world) some(objects Objects) Objects {
 	names := rapid.Permutation(objects.Names()).Draw(w.rt, "order")
 	return ObjectsOf(names[:rapid.IntRange(0, len(names)).Draw(w.rt, "some")]...)
 }
 
-// upload begins some uploads. What is staged is kept, mostly.
+// upload begins some uploads. Usually all staged objects are kept.
 func (w *world) upload(b *broker, owned Owned) {
 	names := make([]string, rapid.IntRange(1, 3).Draw(w.rt, "streams"))
 	for i := range names {
@@ -318,7 +319,8 @@ func (w *world) upload(b *broker, owned Owned) {
 	w.step(b, UploadDue{Objects: ObjectsOf(names...), Keep: keep})
 }
 
-// checkStaged looks at what an owner takes for uploaded and not named, if it owns the pointer indeed.
+// checkStaged checks that staged objects exist and are not named, if the owner really owns the
+// pointer.
 func (w *world) checkStaged(b *broker, owned Owned) {
 	if w.pointer.Claim != b.owner.Claim {
 		return
@@ -333,12 +335,12 @@ func (w *world) checkStaged(b *broker, owned Owned) {
 	}
 }
 
-// commit is a successor of the current manifest, with some staged segments and without the oldest
-// ones.
+// commit begins the commit of a successor of the current manifest, with some staged segments and
+// without the oldest ones.
 func (w *world) commit(b *broker, owned Owned, names Objects, expired int) {
 	n := &content{base: owned.current, segments: slices.Clone(b.current.segments[expired:]), newer: b.current.newer}
 	if b.id != olderBuild && len(w.committed)%7 == 0 {
-		n.newer = !n.newer // what the older build does not know comes, and goes
+		n.newer = !n.newer // members unknown to the older build appear and disappear
 	}
 	n.deletions = slices.Concat(b.current.deletions, b.current.segments[:expired])
 	n.deletions = slices.DeleteFunc(n.deletions, func(name string) bool { _, there := w.objects[name]; return !there })
@@ -355,8 +357,8 @@ func (w *world) commit(b *broker, owned Owned, names Objects, expired int) {
 	}
 }
 
-// perform does a request, and has it answered: at once, some time later, or as one that has failed,
-// which then has happened, or not, or happens later.
+// perform performs a request and answers it: at once, later, or as failed. A failed request has
+// happened, has not, or happens later.
 func (w *world) perform(b *broker, r Request, fate string) {
 	b.requests++
 	c := b.candidate
@@ -376,8 +378,8 @@ func (w *world) perform(b *broker, r Request, fate string) {
 	}
 }
 
-// delete has a broker delete what the manifest that it has adopted lists, now or later, whatever
-// else it is about and whether it still leads.
+// delete makes a broker delete what its adopted manifest lists, now or later, whatever else it does
+// and even if it no longer leads.
 func (w *world) delete(rt *rapid.T) {
 	b := w.broker(rt)
 	switch {
@@ -389,7 +391,7 @@ func (w *world) delete(rt *rapid.T) {
 	}
 }
 
-// land has a write happen that was given up.
+// land makes a write happen that was given up.
 func (w *world) land(rt *rapid.T) {
 	if len(w.late) > 0 {
 		w.arrive(rapid.IntRange(0, len(w.late)-1).Draw(rt, "late"))
@@ -408,7 +410,7 @@ func (w *world) arrive(i int) {
 	}
 }
 
-// do does a request to the pointer or the bucket. The broker is nil if it does not wait any more.
+// do applies a request to the pointer or the bucket. The broker is nil if it no longer waits.
 func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
 	switch r := r.(type) {
 	case ReadPointer:
@@ -453,7 +455,7 @@ func (w *world) put(name string, o object) {
 	}
 }
 
-// orphans are the objects that a sweep takes.
+// orphans returns the objects that a sweep deletes.
 func (w *world) orphans(b *broker, r Sweep) map[string]object {
 	found := map[string]object{}
 	for name, o := range w.objects {
@@ -473,7 +475,7 @@ func (w *world) remove(names func(yield func(string) bool)) {
 	}
 }
 
-// swap writes the pointer if it is the one of the revision.
+// swap writes the pointer if it still has the revision.
 func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
 	if r.On != w.revision {
 		return Failed{r}
@@ -488,7 +490,8 @@ func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
 		w.rt.Fatalf("%#v was fenced and replaces %#v", next, old)
 	case w.ownerOf[next.LeaderEpoch] != 0 && w.ownerOf[next.LeaderEpoch] != next.BrokerID:
 		w.rt.Fatalf("%#v is of a leader epoch that broker %d has", next, w.ownerOf[next.LeaderEpoch])
-	case w.suspects[next.Claim] && next.Claim != old.Claim && next.Manifest == old.Manifest && !w.newer: // it has to be fenced
+	// A suspect leader has to fence the pointer.
+	case w.suspects[next.Claim] && next.Claim != old.Claim && next.Manifest == old.Manifest && !w.newer:
 	case next.BrokerID == olderBuild && w.readOnly():
 		w.rt.Fatalf("%#v replaces %#v, which its build must not write", next, old)
 	}
@@ -524,7 +527,7 @@ func (w *world) readOnly() bool {
 	return w.newer || there && o.content.newer
 }
 
-// checkBucket looks for the objects that the committed manifest names.
+// checkBucket checks that everything that the committed manifest names exists.
 func (w *world) checkBucket(when string) {
 	if w.pointer.Manifest == (Manifest{}) {
 		return
@@ -540,8 +543,8 @@ func (w *world) checkBucket(when string) {
 	}
 }
 
-// heal ends all faults. Within a few requests the newest leader owns the manifest and commits;
-// the other broker gets to commit nothing; and then the bucket has what the manifest names.
+// heal ends all faults. Within a few requests the newest leader owns the manifest and commits, and
+// the other broker can commit nothing. Then the bucket has what the manifest names.
 func (w *world) heal() {
 	for len(w.late) > 0 {
 		w.arrive(0)
@@ -567,7 +570,7 @@ func (w *world) heal() {
 		}
 		w.rest(other)
 		revision := w.revision
-		if owned, ok := other.s.Phase().(Owned); ok { // it has not heard of the newer one
+		if owned, ok := other.s.Phase().(Owned); ok { // it does not know of the newer leader
 			w.begin(other, owned, "commit")
 			w.rest(other)
 		}
@@ -598,7 +601,7 @@ func (w *world) heal() {
 	}
 }
 
-// work has the newest leader do a piece of work.
+// work makes the newest leader do a kind of work.
 func (w *world) work(b *broker, what string) {
 	owned, ok := b.s.Phase().(Owned)
 	if !ok {
@@ -608,7 +611,7 @@ func (w *world) work(b *broker, what string) {
 	w.rest(b)
 }
 
-// rest performs requests until there are no more, which takes a few.
+// rest performs requests until there are no more, which has to take only a few.
 func (w *world) rest(b *broker) {
 	if b.answer != nil {
 		w.step(b, b.answer)

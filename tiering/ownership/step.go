@@ -1,7 +1,7 @@
 package ownership
 
-// Step is the protocol: what a state becomes with an event, and what has to happen then. An answer
-// to another request than the one that the state waits for comes too late, and changes nothing.
+// Step is the protocol: it returns the state after an event, and what has to happen then. An answer
+// to another request than the one that the state waits for is too late, and changes nothing.
 func Step(s State, e Event) (State, Effects) {
 	switch e := e.(type) {
 	case BecameLeader:

@@ -10,20 +10,19 @@ var (
 	us    = Owner{LeaderEpoch: 5, BrokerID: 1, Claim: "us"}
 	older = Owner{LeaderEpoch: 4, BrokerID: 2, Claim: "older"}
 	newer = Owner{LeaderEpoch: 6, BrokerID: 2, Claim: "newer"}
-	// sibling is an attachment of our leader epoch, of a process that is gone or of one that has
-	// come after us.
+	// sibling is an attachment of our leader epoch, of an earlier process or of a later one.
 	sibling = Owner{LeaderEpoch: 5, BrokerID: 1, Claim: "sibling"}
 
 	current = Manifest{LeaderEpoch: 4, Sequence: 7, Attempt: "old"}
 	next    = Manifest{LeaderEpoch: 5, Sequence: 8, Attempt: "a"}
 )
 
-// read is an answer to ReadPointer.
+// read returns an answer to ReadPointer.
 func read(revision int64, owner Owner, m Manifest) PointerRead {
 	return PointerRead{Pointer: Pointer{Owner: owner, Manifest: m}, Revision: revision}
 }
 
-// after is the state that events lead to.
+// after returns the state after some events, each of which has to change something.
 func after(t *testing.T, events ...Event) State {
 	t.Helper()
 	s, _ := Step(State{}, BecameLeader{Owner: us})
@@ -61,7 +60,7 @@ var (
 	first     = Manifest{LeaderEpoch: 5, Sequence: 1, Attempt: "a"}
 )
 
-// TestEachStep: from each phase, each event that it heeds.
+// TestEachStep checks the transition of each phase for each event that concerns it.
 func TestEachStep(t *testing.T) {
 	deleted := PointerRead{Pointer: Pointer{Deleted: true, Owner: Owner{LeaderEpoch: 1 << 30}, Manifest: current}, Revision: 12}
 	for _, tc := range []struct {
@@ -150,7 +149,7 @@ func text(e Effects) string {
 	return fmt.Sprintf("adopt %s, lost %t, conflict %s", adopt, e.Lost, other)
 }
 
-// phases are states of every phase.
+// phases returns a state of every phase.
 func phases(t *testing.T) []State {
 	t.Helper()
 	confirming := append(owned[:3:3], SweepDue{})
@@ -171,8 +170,8 @@ func phases(t *testing.T) []State {
 	return states
 }
 
-// TestWorkBeginsInOwnedOnly: whatever else a broker is about, nothing is uploaded, committed or
-// swept beside it.
+// TestWorkBeginsInOwnedOnly checks that uploads, commits and sweeps never begin beside other
+// work of the owner.
 func TestWorkBeginsInOwnedOnly(t *testing.T) {
 	for _, s := range append(phases(t), State{}) {
 		for _, e := range []Event{UploadDue{Objects: "other"}, CommitDue{}, SweepDue{}} {
@@ -184,7 +183,8 @@ func TestWorkBeginsInOwnedOnly(t *testing.T) {
 	}
 }
 
-// TestLateAnswerChangesNothing: that to a request that the state does not wait for.
+// TestLateAnswerChangesNothing checks that the answer to a request that the state does not wait for
+// has no effect.
 func TestLateAnswerChangesNothing(t *testing.T) {
 	all := append(phases(t), State{})
 	for _, s := range all {
@@ -211,8 +211,9 @@ func TestLateAnswerChangesNothing(t *testing.T) {
 	}
 }
 
-// TestLeadershipEndsInEveryPhase: the answer to what is under way then changes nothing. And
-// a leader at another epoch knows nothing of what was.
+// TestLeadershipEndsInEveryPhase checks that a broker can resign or be elected in every phase. The
+// answer to a request under way then changes nothing, and a leader at another epoch knows nothing
+// of the time before.
 func TestLeadershipEndsInEveryPhase(t *testing.T) {
 	for _, s := range phases(t) {
 		if got, effects := Step(s, Resigned{}); got != (State{}) || got.Next() != nil || effects != (Effects{}) {
@@ -225,7 +226,8 @@ func TestLeadershipEndsInEveryPhase(t *testing.T) {
 	}
 }
 
-// TestStagedObjects: they are uploaded once, and stay until a manifest names them or they are not kept.
+// TestStagedObjects checks that a staged object is uploaded once, and stays staged until a manifest
+// names it or it is not kept.
 func TestStagedObjects(t *testing.T) {
 	is := func(s State, want Objects) {
 		t.Helper()
@@ -247,7 +249,7 @@ func TestStagedObjects(t *testing.T) {
 	s = step(s, Uploaded{Upload{three}, ObjectsOf("c", "stranger", "a")})
 	is(s, ObjectsOf("c", "a"))
 
-	// Commits that fail, that name none of them, and a sweep.
+	// Commits that fail, or name no staged object, and a sweep leave it staged.
 	retention := Manifest{5, 9, "y"}
 	s = step(s,
 		CommitDue{Names: "a", Attempt: "x"}, Failed{WriteManifest{Manifest{5, 8, "x"}}},
@@ -260,18 +262,20 @@ func TestStagedObjects(t *testing.T) {
 	s = step(s, Done{s.Next()})
 	is(s, ObjectsOf("c", "a"))
 
-	// The one that failed goes up beside the one that is kept; what is not kept is an orphan.
+	// The object that failed is uploaded beside the one that is kept. What is not kept is an
+	// orphan.
 	is(step(s, UploadDue{Objects: "d", Keep: "c"}, Failed{Upload{"d"}}), "c")
 	again := step(s, UploadDue{Objects: "d", Keep: ObjectsOf("a", "c")}, Uploaded{Upload{"d"}, "d"})
 	is(again, ObjectsOf("c", "a", "d"))
 
-	// What a manifest names is not staged any more, also if the pointer has to tell that it was written.
+	// What a manifest names is no longer staged, even if only the pointer shows that it was
+	// committed.
 	upload := Manifest{5, 10, "z"}
 	is(step(again, CommitDue{Names: ObjectsOf("a", "d"), Attempt: "z"}, Done{WriteManifest{upload}},
 		Failed{SwapPointer{12, Pointer{Owner: us, Manifest: upload}}}, read(13, us, upload)), "c")
 }
 
-// TestObjects: they are a set in an order.
+// TestObjects checks that Objects is an ordered set.
 func TestObjects(t *testing.T) {
 	some := ObjectsOf("b", "a")
 	for got, want := range map[Objects]Objects{
@@ -292,8 +296,8 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// TestSequenceGrowsWithEachAttempt: a manifest that failed may be there, and must not pass for newer
-// than the one that is committed later.
+// TestSequenceGrowsWithEachAttempt: a manifest whose commit failed may exist. It must not pass for
+// newer than the one that is committed later.
 func TestSequenceGrowsWithEachAttempt(t *testing.T) {
 	s := after(t, owned...)
 	for sequence := int64(8); sequence < 12; sequence++ {
@@ -304,7 +308,7 @@ func TestSequenceGrowsWithEachAttempt(t *testing.T) {
 	}
 }
 
-// TestFenceGrows: each one is another value.
+// TestFenceGrows checks that each fence writes another value, and so another revision.
 func TestFenceGrows(t *testing.T) {
 	s := after(t, fencing...)
 	for fence := int64(1); fence < 4; fence++ {
@@ -317,7 +321,7 @@ func TestFenceGrows(t *testing.T) {
 	}
 }
 
-// TestSuspectLeaderClaimsFirst: what it compares its log with must not grow any more.
+// TestSuspectLeaderClaimsFirst: what a suspect leader compares its log with must not grow any more.
 func TestSuspectLeaderClaimsFirst(t *testing.T) {
 	for name, q := range map[string][]struct {
 		event Event
