@@ -220,5 +220,5 @@ func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
 	return EpochEnd{found, end}, nil
 }
 
-// ToHighWatermark, as the offset of DeleteRecords, deletes all committed records.
+// ToHighWatermark is the offset of a DeleteRecords that deletes all committed records.
 const ToHighWatermark = -1

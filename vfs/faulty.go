@@ -28,7 +28,7 @@ const (
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
 
-	// On a fault, the file below does not receive the hint.
+	// OpWriteback is the hint to write pages back. On a fault, the file below does not receive it.
 	OpWriteback   Op = "writeback"
 	OpPreallocate Op = "preallocate"
 )

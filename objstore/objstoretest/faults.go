@@ -27,7 +27,8 @@ const (
 	GetOp  Op = "get"
 	StatOp Op = "stat"
 	ListOp Op = "list"
-	// A DeleteAll counts as one request, but faults are matched against each of its keys.
+	// DeleteOp stands for DeleteAll too, which counts as one request. Faults are matched against each
+	// of its keys.
 	DeleteOp Op = "delete"
 	CheckOp  Op = "check"
 )
