@@ -65,16 +65,22 @@ func (p *partition) search(ctx context.Context) (*search, error) {
 
 // nothing prepares a pointer that names no manifest, if there are objects. A manifest is written
 // before the pointer names it, and exists until the next one is named. So the lost pointer named
-// none, and the objects are from interrupted uploads.
+// none, and the objects are from interrupted uploads. Without objects there may have been a pointer
+// all the same: a leader that had claimed it takes its loss for the end of the topic, and stops.
 func (s *search) nothing(ctx context.Context) error {
+	there := s.p.state() == StateDeposed
 	for _, err := range s.p.m.objects.bucket.List(ctx, s.p.prefix) {
 		if err != nil {
 			return classify("list", s.p.prefix, err)
 		}
-		s.manifest, s.Changed = s.p.freshManifest(), true
-		return nil
+		there = true
+		break
 	}
-	return fmt.Errorf("%w: there is no object", ErrNoManifest)
+	if !there {
+		return fmt.Errorf("%w: there is no object", ErrNoManifest)
+	}
+	s.manifest, s.Changed = s.p.freshManifest(), true
+	return nil
 }
 
 // found records the manifest that the pointer is to name.

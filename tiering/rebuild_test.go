@@ -292,6 +292,40 @@ func TestRebuildWhereNothingWasCommitted(t *testing.T) {
 	}
 }
 
+// TestRebuildForALeaderThatLostItsClaim: the pointer is lost before anything was uploaded. The leader
+// that had claimed it takes that for the end of the topic. A rebuild has it start over, although
+// there is nothing to find.
+func TestRebuildForALeaderThatLostItsClaim(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 1)
+	b.mustAttach()
+	heal := w.faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.PutOp})
+	if err := b.drain(); err == nil {
+		t.Fatal("nothing failed")
+	}
+	if _, revision := w.pointer(); revision == 0 || len(w.objects()) != 0 {
+		t.Fatalf("claimed at revision %d, with %q in the bucket", revision, w.objects())
+	}
+	w.dropPointer()
+	w.now.advance(48 * time.Hour) // a sweep reads the pointer
+	if err := b.drain(); !errors.Is(err, ErrDeposed) {
+		t.Fatalf("without its pointer: %v", err)
+	}
+	heal()
+	if r, err := b.m.Rebuild(t.Context(), b.tp, true); err != nil || !r.Changed {
+		t.Errorf("a dry run found %+v: %v", r, err)
+	}
+	if r := b.mustRebuild(); !r.Changed || r.Manifest != "" {
+		t.Errorf("rebuilt %+v", r)
+	}
+	b.goesOn()
+	if m := w.committed(); m.StartOffset != 0 || m.EndOffset != b.log.end {
+		t.Errorf("the tier has [%d, %d) of [0, %d)", m.StartOffset, m.EndOffset, b.log.end)
+	}
+}
+
 // TestRebuildKeepsWhatIsThere: neither damage nor another history is a reason to go back to a
 // manifest that has less.
 func TestRebuildKeepsWhatIsThere(t *testing.T) {

@@ -113,7 +113,7 @@ func rebuildOutcome(found client.TierRebuild, dryRun bool) string {
 	what := fmt.Sprintf("%s with offsets %s, %s segments, %s", found.Manifest, offsetRange(found.StartOffset, found.EndOffset),
 		strconv.FormatInt(found.Segments, 10), byteSize(found.Bytes))
 	if found.Manifest == "" {
-		what = "no manifest: none was ever committed, and what the bucket has are uploads that were cut short"
+		what = "no manifest: none was ever committed; what the bucket has, if anything, are uploads that were cut short"
 	}
 	was := "there was none"
 	if found.Was != "" {
