@@ -26,7 +26,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen bench shape monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -105,6 +105,9 @@ lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 gen: ## generated documents
 	$(GO) test ./broker ./config ./server -run 'TestGenerated|APIDocument' -update
 
+shape: $(TOOLS)/shape ## figures of the code's shape: sizes, comments, references against the order of files
+	$(TOOLS)/shape .
+
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
 
@@ -149,6 +152,10 @@ clean:
 $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -trimpath -o ../$(TOOLS)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
+
+$(TOOLS)/shape: $(wildcard tools/shape/*.go) tools/shape/go.mod
+	$(GO) test -C tools/shape .
+	$(GO) build -C tools/shape -trimpath -o ../../$(TOOLS)/shape .
 
 $(TOOLS)/mutants: $(wildcard tools/mutants/*.go) tools/mutants/go.mod
 	$(GO) test -C tools/mutants .

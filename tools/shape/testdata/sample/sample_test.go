@@ -1,0 +1,3 @@
+package sample
+
+// A test is counted by its lines alone.
