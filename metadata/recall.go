@@ -26,8 +26,7 @@ func (m *Image) recall(before *Image) *Image {
 	return next
 }
 
-// lookUp returns a key with the state that the image shows. It leaves out unknown fields, a topic's
-// creation time and a known broker's features.
+// lookUp returns a key with the state that the image shows. It leaves out unknown fields only.
 func (m *Image) lookUp(key string) (kv.Pair, bool) {
 	prefix := key[:strings.LastIndexByte(key, '/')+1]
 	rest := key[len(prefix):]
@@ -38,7 +37,9 @@ func (m *Image) lookUp(key string) (kv.Pair, bool) {
 		if !ok {
 			return pair, false
 		}
-		pair.Value, pair.CreateRevision, pair.ModRevision = encode(topicValue{V: valueVersion, ID: t.ID, Partitions: t.count}), t.Epoch, t.Revision
+		pair.Value, pair.CreateRevision, pair.ModRevision = encode(topicValue{
+			V: valueVersion, ID: t.ID, Partitions: t.count, CreatedMs: t.createdMs,
+		}), t.Epoch, t.Revision
 	case brokersPrefix:
 		b, ok := lookUpBroker(m.Brokers, rest)
 		if !ok {
@@ -50,7 +51,7 @@ func (m *Image) lookUp(key string) (kv.Pair, bool) {
 		if !ok {
 			return pair, false
 		}
-		pair.Value = encode(knownValue{V: valueVersion, Rack: b.Rack, Listeners: b.Listeners})
+		pair.Value = encode(knownValue{V: valueVersion, Rack: b.Rack, Listeners: b.Listeners, Features: b.Features})
 	case topicConfigsPrefix, brokerConfigsPrefix:
 		configs := m.TopicConfigs(rest)
 		if prefix == brokerConfigsPrefix {

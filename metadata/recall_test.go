@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
@@ -14,8 +15,8 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	id := TopicID{1}
 	p := partitionValue{V: 1, Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{5}, Leader: 1, LeaderEpoch: 3, LeaderBrokerEpoch: 5, PartitionEpoch: 4}
 	events := []kv.Event{
-		put(brokerKey(1), brokerValue{Rack: "r"}, 5), put(knownKey(1), knownValue{Rack: "r"}, 6),
-		put(partitionKey(id, 0), p, 7), put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1}, 8),
+		put(brokerKey(1), brokerValue{Rack: "r"}, 5), put(knownKey(1), knownValue{Rack: "r", Features: Supported()}, 6),
+		put(partitionKey(id, 0), p, 7), put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1, CreatedMs: 77}, 8),
 		put(topicConfigsPrefix+"a", configsValue{Configs: map[string]string{"k": "v"}}, 9),
 		put(controllerKey, controllerValue{V: 1, Broker: 1, BrokerEpoch: 5}, 9), put(clusterIDKey, clusterIDValue{V: 1, ID: "c"}, 9),
 		put(brokerConfigsPrefix+"1", configsValue{Configs: map[string]string{"k": "b"}}, 10),
@@ -36,6 +37,10 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	image := list.recall(before)
 	if describe(image) != describe(before) {
 		t.Errorf("recalled\n%s\nof\n%s", describe(image), describe(before))
+	}
+	topic, _ := image.TopicByName("a")
+	if known := image.Known[1]; topic.CreatedMs() != 77 || !maps.Equal(known.Features, Supported()) {
+		t.Errorf("the topic was created at %d, want 77; broker 1 supports %v, want %v", topic.CreatedMs(), known.Features, Supported())
 	}
 	if n := len(image.unreadable()); n != len(damaged) {
 		t.Errorf("%d keys are unreadable, want %d", n, len(damaged))

@@ -207,6 +207,27 @@ func TestDamageIsAMiss(t *testing.T) {
 	}
 }
 
+// TestRemovedFileIsForgotten: an operator has removed the file of a block. The block takes no room
+// any more, and is kept again.
+func TestRemovedFileIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewMem()
+		b := start(t, fsys)
+		b.put(1)
+		if err := fsys.Remove(b.path(nameOf("object", 1), blockBytes)); err != nil {
+			t.Fatal(err)
+		}
+		if b.get(1) || b.mu.bytes != 0 {
+			t.Errorf("it was returned, or %d bytes still count", b.mu.bytes)
+		}
+		b.put(1)
+		if !b.get(1) {
+			t.Error("it is not kept again")
+		}
+		b.stop()
+	})
+}
+
 // TestCrashLeavesWhatIsWhole checks that after a crash only whole blocks are returned.
 func TestCrashLeavesWhatIsWhole(t *testing.T) {
 	for seed := range uint64(50) {

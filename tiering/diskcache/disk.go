@@ -149,8 +149,9 @@ func (c *Cache) readBlock(r *read) {
 	path := c.path(r.name, int64(r.size))
 	b, err := vfs.ReadFile(c.o.FS, path, 2*int64(r.size))
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // it was just evicted, or has another size
+	case errors.Is(err, fs.ErrNotExist): // it was just evicted, or has another size, or was removed
 		c.metrics.reads.WithLabelValues("miss").Inc()
+		c.lost(r.name, int64(r.size))
 	case err != nil:
 		c.metrics.reads.WithLabelValues("failed").Inc()
 		c.failed(err)
@@ -159,6 +160,18 @@ func (c *Cache) readBlock(r *read) {
 	default:
 		c.metrics.reads.WithLabelValues("damaged").Inc()
 		c.drop(r.name)
+	}
+}
+
+// lost forgets a block whose file was removed by someone else. Otherwise it would count and would not
+// be written again until it is evicted.
+func (c *Cache) lost(n name, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if has, ok := c.mu.blocks.Peek(n); ok && has == size {
+		c.mu.blocks.Remove(n)
+		c.mu.bytes -= size
+		c.metrics.bytes.Set(float64(c.mu.bytes))
 	}
 }
 
