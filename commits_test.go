@@ -25,7 +25,7 @@ func TestCommitMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, commit := range strings.Fields(commits) {
+	for commit := range strings.FieldsSeq(commits) {
 		message, err := git("log", "-1", "--format=%B", commit)
 		if err != nil {
 			t.Fatal(err)
