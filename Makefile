@@ -26,7 +26,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen bench shape monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen hooks bench shape monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -101,6 +101,9 @@ lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run --build-tags invariants $(TAGGED)
 	$(TOOLS)/golangci-lint run --build-tags varve_next $(NEXT)
 	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
+
+hooks: ## installs the hook that checks commit messages, in this clone
+	git config core.hooksPath tools/hooks
 
 gen: ## generated documents
 	$(GO) test ./broker ./config ./server -run 'TestGenerated|APIDocument' -update

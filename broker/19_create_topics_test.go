@@ -110,8 +110,8 @@ func TestCreateTopicsRefusals(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSaidOnce: the message does not repeat the name, which is in the response, nor the words of
-// the error code.
+// TestRefusalsAreSaidOnce: the message does not repeat the name, which is in the response, nor the
+// words of the error code.
 func TestRefusalsAreSaidOnce(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
 	c.topic("there", 1, 1)

@@ -143,8 +143,8 @@ func (b *Broker) codeAndMessage(ctx context.Context, err error) (int16, *string)
 	return b.code(ctx, err), new(message(err))
 }
 
-// message returns what an error says to a client. A refusal is said in its own words: what wraps it names
-// the topic, which the response does too, and the sentinel says what the error code does.
+// message returns what an error says to a client. A refusal is said in its own words: what wraps it
+// names the topic, which the response does too, and the sentinel says what the error code does.
 func message(err error) string {
 	if refused, ok := errors.AsType[*metadata.RefusedError](err); ok {
 		return refused.Text

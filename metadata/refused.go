@@ -2,8 +2,8 @@ package metadata
 
 import "fmt"
 
-// RefusedError is a request that the cluster refuses for a reason that its client can understand and
-// mend. Error returns both parts, for logs. Unwrap returns the sentinel.
+// RefusedError is a request that the cluster refuses for a reason that its client can understand
+// and mend. Error returns both parts, for logs. Unwrap returns the sentinel.
 type RefusedError struct {
 	Sentinel error  // one of this package, which has an error code
 	Text     string // for the client, complete without the sentinel's text

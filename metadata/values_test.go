@@ -41,8 +41,8 @@ func addFields(t *testing.T, object []byte, fields map[string]any) []byte {
 	return text
 }
 
-// lacks returns a field that a value should have but does not.
-func lacks(t *testing.T, object []byte, fields map[string]any) (string, bool) {
+// missingField returns a field that a value should have but does not.
+func missingField(t *testing.T, object []byte, fields map[string]any) (string, bool) {
 	t.Helper()
 	all := map[string]any{}
 	if err := json.Unmarshal(object, &all); err != nil {
@@ -269,7 +269,7 @@ func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) 
 		if pair.CreateRevision > before || strings.HasPrefix(pair.Key, brokersPrefix) {
 			continue
 		}
-		if name, lost := lacks(t, pair.Value, fields); lost {
+		if name, lost := missingField(t, pair.Value, fields); lost {
 			t.Errorf("%s has lost %q: %s", pair.Key, name, pair.Value)
 		}
 	}

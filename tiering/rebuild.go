@@ -16,8 +16,8 @@ import (
 // Rebuilt is the result of a rebuild: the newest whole manifest of the bucket.
 type Rebuilt struct {
 	Was string // the manifest that the pointer named before, "" for none
-	// Manifest is "" if there is neither a manifest nor a pointer, but objects, or a leader that had
-	// claimed a pointer: nothing was ever committed.
+	// Manifest is "" if there is neither a manifest nor a pointer, but objects, or a leader that
+	// had claimed a pointer: nothing was ever committed.
 	Manifest string
 	// Changed says that the pointer now names the manifest; after a dry run, that it would.
 	Changed bool

@@ -292,9 +292,9 @@ func TestRebuildWhereNothingWasCommitted(t *testing.T) {
 	}
 }
 
-// TestRebuildForALeaderThatLostItsClaim: the pointer is lost before anything was uploaded. The leader
-// that had claimed it takes that for the end of the topic. A rebuild has it start over, although
-// there is nothing to find.
+// TestRebuildForALeaderThatLostItsClaim: the pointer is lost before anything was uploaded. The
+// leader that had claimed it takes that for the end of the topic. A rebuild has it start over,
+// although there is nothing to find.
 func TestRebuildForALeaderThatLostItsClaim(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

@@ -45,7 +45,8 @@ func TestReassignFile(t *testing.T) {
 	}
 }
 
-// TestBalanceNamesBrokersThatAreDown: the one that has replicas and is not registered as well, and no other.
+// TestBalanceNamesBrokersThatAreDown: the one that has replicas and is not registered as well, and
+// no other.
 func TestBalanceNamesBrokersThatAreDown(t *testing.T) {
 	brokers := []client.Broker{{ID: 1}, {ID: 2, Fenced: true}}
 	for _, c := range []struct {

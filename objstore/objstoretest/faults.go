@@ -27,8 +27,8 @@ const (
 	GetOp  Op = "get"
 	StatOp Op = "stat"
 	ListOp Op = "list"
-	// DeleteOp stands for DeleteAll too, which counts as one request. Faults are matched against each
-	// of its keys.
+	// DeleteOp stands for DeleteAll too, which counts as one request. Faults are matched against
+	// each of its keys.
 	DeleteOp Op = "delete"
 	CheckOp  Op = "check"
 )

@@ -163,8 +163,8 @@ func (c *Cache) readBlock(r *read) {
 	}
 }
 
-// lost forgets a block whose file was removed by someone else. Otherwise it would count and would not
-// be written again until it is evicted.
+// lost forgets a block whose file was removed by someone else. Otherwise it would count and would
+// not be written again until it is evicted.
 func (c *Cache) lost(n name, size int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,6 @@
-// Command shape prints figures of the shape of a Go tree: how large files, functions, structs and types
-// are, how much of the code is comment, and how many references inside a package run against the
-// order of files that its doc.go gives. `make shape` runs it on this repository; given another
+// Command shape prints figures of the shape of a Go tree: how large files, functions, structs and
+// types are, how much of the code is comment, and how many references inside a package run against
+// the order of files that its doc.go gives. `make shape` runs it on this repository; given another
 // checkout it prints the figures to compare with.
 //
 //	shape [DIR]
@@ -53,8 +53,8 @@ func run(out io.Writer, root string) error {
 	return nil
 }
 
-// packageDirs returns the directories below root with Go files that are not tests, relative to root.
-// It passes over nested modules, hidden directories and testdata.
+// packageDirs returns the directories below root with Go files that are not tests, relative to
+// root. It passes over nested modules, hidden directories and testdata.
 func packageDirs(root string) (dirs []string, err error) {
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {

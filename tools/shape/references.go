@@ -33,8 +33,8 @@ type reference struct {
 }
 
 // countReferences counts references between the files that the package comment names. It names them
-// from the top, which callers of the package meet, to the ground. A reference from a file to one that
-// is named before it is against the order.
+// from the top, which callers of the package meet, to the ground. A reference from a file to one
+// that is named before it is against the order.
 func (f *figures) countReferences(fset *token.FileSet, files []*ast.File) {
 	places := order(fset, files)
 	if len(places) < 2 {
