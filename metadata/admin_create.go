@@ -86,13 +86,15 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnl
 	return results
 }
 
+func topicExists(name string) error { return refuse(ErrTopicExists, "topic '%s' already exists", name) }
+
 // prepare checks a spec and places its partitions.
 func (a *Admin) prepare(image *Image, taken map[string]string, spec TopicSpec) (*creation, error) {
 	if err := ValidateTopicName(spec.Name); err != nil {
 		return nil, err
 	}
 	if _, exists := image.TopicByName(spec.Name); exists {
-		return nil, refuse(ErrTopicExists, "topic '%s' already exists", spec.Name)
+		return nil, topicExists(spec.Name)
 	}
 	if other, ok := taken[collisionName(spec.Name)]; ok {
 		if other == spec.Name {
@@ -172,7 +174,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	if len(chunks) == 1 && len(chunks[0])+2 <= kv.MaxTxnOps {
 		revision, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, append(chunks[0], topic, configs)...)
 		if errors.Is(err, kv.ErrConflict) {
-			return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
+			return 0, topicExists(c.name)
 		}
 		return revision, err
 	}
@@ -180,7 +182,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	marker := unfinishedValue{V: valueVersion, Topic: c.name}
 	begun, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, marker.write(c.id))
 	if errors.Is(err, kv.ErrConflict) {
-		return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
+		return 0, topicExists(c.name)
 	}
 	if err != nil {
 		return 0, err
@@ -201,7 +203,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	case getErr != nil:
 		return 0, getErr
 	case pair.Exists():
-		return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
+		return 0, topicExists(c.name)
 	default:
 		return 0, fmt.Errorf("%w: the creation took so long that it was taken for broken off", kv.ErrUnavailable)
 	}

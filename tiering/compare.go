@@ -176,16 +176,25 @@ func (p *partition) lookForObjects(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
+	key, err := p.anyObject(ctx)
+	if err != nil || key == "" {
+		return err
+	}
+	if _, revision, readErr := p.readPointer(ctx); readErr != nil || revision != 0 {
+		return errors.Join(kv.ErrConflict, readErr) // another leader was as fast
+	}
+	return fmt.Errorf("%w: there is %s; see 'varve tier rebuild'", ErrLostPointer, key)
+}
+
+// anyObject returns the key of an object of the partition, "" if the bucket has none.
+func (p *partition) anyObject(ctx context.Context) (string, error) {
 	for info, err := range p.m.objects.bucket.List(ctx, p.prefix) {
 		if err != nil {
-			return classify("list", p.prefix, err)
+			return "", classify("list", p.prefix, err)
 		}
-		if _, revision, readErr := p.readPointer(ctx); readErr != nil || revision != 0 {
-			return errors.Join(kv.ErrConflict, readErr) // another leader was as fast
-		}
-		return fmt.Errorf("%w: there is %s; see 'varve tier rebuild'", ErrLostPointer, info.Key)
+		return info.Key, nil
 	}
-	return nil
+	return "", nil
 }
 
 // needsRepair reports whether an error says that the tier and the log do not belong together.

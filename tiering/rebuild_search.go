@@ -68,15 +68,10 @@ func (p *partition) search(ctx context.Context) (*search, error) {
 // none, and the objects are from interrupted uploads. Without objects there may have been a pointer
 // all the same: a leader that had claimed it takes its loss for the end of the topic, and stops.
 func (s *search) nothing(ctx context.Context) error {
-	there := s.p.state() == StateDeposed
-	for _, err := range s.p.m.objects.bucket.List(ctx, s.p.prefix) {
-		if err != nil {
-			return classify("list", s.p.prefix, err)
-		}
-		there = true
-		break
-	}
-	if !there {
+	switch key, err := s.p.anyObject(ctx); {
+	case err != nil:
+		return err
+	case key == "" && s.p.state() != StateDeposed:
 		return fmt.Errorf("%w: there is no object", ErrNoManifest)
 	}
 	s.manifest, s.Changed = s.p.freshManifest(), true

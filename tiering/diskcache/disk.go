@@ -151,7 +151,7 @@ func (c *Cache) readBlock(r *read) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it was just evicted, or has another size, or was removed
 		c.metrics.reads.WithLabelValues("miss").Inc()
-		c.lost(r.name, int64(r.size))
+		c.drop(r.name, int64(r.size))
 	case err != nil:
 		c.metrics.reads.WithLabelValues("failed").Inc()
 		c.failed(err)
@@ -159,28 +159,15 @@ func (c *Cache) readBlock(r *read) {
 		r.content = b
 	default:
 		c.metrics.reads.WithLabelValues("damaged").Inc()
-		c.drop(r.name)
+		c.drop(r.name, int64(r.size))
 	}
 }
 
-// lost forgets a block whose file was removed by someone else. Otherwise it would count and would
-// not be written again until it is evicted.
-func (c *Cache) lost(n name, size int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if has, ok := c.mu.blocks.Peek(n); ok && has == size {
-		c.mu.blocks.Remove(n)
-		c.mu.bytes -= size
-		c.metrics.bytes.Set(float64(c.mu.bytes))
-	}
-}
-
-// drop removes a damaged block. A block that cannot be removed is evicted in its turn.
-func (c *Cache) drop(n name) {
-	c.mu.Lock()
-	size, ok := c.mu.blocks.Peek(n)
-	c.mu.Unlock()
-	if !ok {
+// drop removes a block of that size that is damaged, or whose file was removed by someone else. The
+// file goes before the entry: until then no writer writes the block again, so that no file is left
+// that does not count. A block that cannot be removed is evicted in its turn.
+func (c *Cache) drop(n name, size int64) {
+	if !c.holds(n, size) {
 		return
 	}
 	if err := c.o.FS.Remove(c.path(n, size)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -193,6 +180,14 @@ func (c *Cache) drop(n name) {
 		c.mu.bytes -= size
 		c.metrics.bytes.Set(float64(c.mu.bytes))
 	}
+}
+
+// holds reports whether there is a block with that name and size.
+func (c *Cache) holds(n name, size int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	had, ok := c.mu.blocks.Peek(n)
+	return ok && had == size
 }
 
 // write is a worker that writes blocks.
