@@ -2,11 +2,7 @@
 package varve_test
 
 import (
-	"go/parser"
-	"go/token"
-	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,40 +79,26 @@ var layers = map[string][]string{
 
 func TestDependencyDirection(t *testing.T) {
 	seen := map[string]bool{}
-	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	for _, f := range goFiles(t) {
+		if f.isTest() || strings.HasPrefix(f.name, "tools/") {
+			continue
 		}
-		if e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "tools") {
-			return filepath.SkipDir
-		}
-		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-			return nil
-		}
-		pkg := path.Dir(filepath.ToSlash(name))
+		pkg := path.Dir(f.name)
 		seen[pkg] = true
 		allowed, listed := layers[pkg]
 		if !listed {
-			t.Errorf("%s: package %q is not in the dependency policy", name, pkg)
-			return nil
+			t.Errorf("%s: package %q is not in the dependency policy", f.name, pkg)
+			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
-		if err != nil {
-			return err
-		}
-		for _, spec := range file.Imports {
+		for _, spec := range f.ast.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
 			if dep, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, dep) {
-				t.Errorf("%s: %s must not import %s", name, pkg, dep)
+				t.Errorf("%s: %s must not import %s", f.name, pkg, dep)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	for pkg := range layers {
 		if !seen[pkg] {

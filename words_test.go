@@ -6,10 +6,12 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 )
@@ -33,91 +35,101 @@ var (
 	testName = regexp.MustCompile(`\bTest[A-Z]\w*`)
 )
 
-// eachGoFile calls f with every Go file of the repository, the tools included.
-func eachGoFile(t *testing.T, f func(name string)) {
-	t.Helper()
-	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
+// goFile is a Go file of the repository. The tools are among them, testdata is not.
+type goFile struct {
+	name    string // relative to the root, with slashes
+	content string
+	fset    *token.FileSet
+	ast     *ast.File
+}
+
+func (f goFile) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
+
+// readGoFiles reads and parses all of them, once for all checks.
+var readGoFiles = sync.OnceValues(func() (files []goFile, err error) {
+	err = filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata") {
 			return filepath.SkipDir
 		}
-		if !e.IsDir() && strings.HasSuffix(name, ".go") {
-			f(name)
+		if e.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
 		}
-		return nil
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		f := goFile{name: filepath.ToSlash(name), content: string(content), fset: token.NewFileSet()}
+		f.ast, err = parser.ParseFile(f.fset, name, content, parser.ParseComments|parser.SkipObjectResolution)
+		files = append(files, f)
+		return err
 	})
+	return files, err
+})
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	files, err := readGoFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return files
 }
 
 func edited(name string) bool {
-	return !slices.Contains(unedited, strings.Split(filepath.ToSlash(name), "/")[0])
-}
-
-func parse(t *testing.T, name string) (*token.FileSet, *ast.File) {
-	t.Helper()
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, name, nil, parser.ParseComments|parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fset, file
+	return !slices.Contains(unedited, strings.Split(name, "/")[0])
 }
 
 // TestCommentsAreNarrow: a comment of its own line fits into the columns that CONTRIBUTING sets.
 func TestCommentsAreNarrow(t *testing.T) {
-	eachGoFile(t, func(name string) {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, f := range goFiles(t) {
+		if !edited(f.name) {
+			continue
 		}
-		for i, line := range strings.Split(string(content), "\n") {
+		for i, line := range strings.Split(f.content, "\n") {
 			text := strings.TrimSpace(line)
-			if !edited(name) || !strings.HasPrefix(text, "//") || directive.MatchString(text) {
+			if !strings.HasPrefix(text, "//") || directive.MatchString(text) {
 				continue
 			}
 			width := utf8.RuneCountInString(line) + (tabWidth-1)*strings.Count(line, "\t")
 			if width > columns {
-				t.Errorf("%s:%d: the comment has %d columns, at most %d", name, i+1, width, columns)
+				t.Errorf("%s:%d: the comment has %d columns, at most %d", f.name, i+1, width, columns)
 			}
 		}
-	})
+	}
 }
 
 // TestCommentsAvoidWords that have plainer ones.
 func TestCommentsAvoidWords(t *testing.T) {
-	eachGoFile(t, func(name string) {
-		if !edited(name) || name == "words_test.go" {
-			return
+	for _, f := range goFiles(t) {
+		if !edited(f.name) || f.name == "words_test.go" {
+			continue
 		}
-		fset, file := parse(t, name)
-		for _, group := range file.Comments {
+		for _, group := range f.ast.Comments {
 			for _, c := range group.List {
 				if word := avoided.FindString(c.Text); word != "" && !directive.MatchString(c.Text) {
-					t.Errorf("%s: a plainer word for %q: %s", fset.Position(c.Pos()), word, c.Text)
+					t.Errorf("%s: a plainer word for %q: %s", f.fset.Position(c.Pos()), word, c.Text)
 				}
 			}
 		}
-	})
+	}
 }
 
 // TestCommentsOfExportedNamesSaySomething: a word repeats the name.
 func TestCommentsOfExportedNamesSaySomething(t *testing.T) {
-	eachGoFile(t, func(name string) {
-		if strings.HasSuffix(name, "_test.go") {
-			return
+	for _, f := range goFiles(t) {
+		if f.isTest() {
+			continue
 		}
-		fset, file := parse(t, name)
-		for _, d := range file.Decls {
+		for _, d := range f.ast.Decls {
 			fn, ok := d.(*ast.FuncDecl)
 			if ok && fn.Name.IsExported() && fn.Doc != nil && oneWord.MatchString(fn.Doc.Text()) {
-				t.Errorf("%s: %s has a comment of one word", fset.Position(fn.Pos()), fn.Name.Name)
+				t.Errorf("%s: %s has a comment of one word", f.fset.Position(fn.Pos()), fn.Name.Name)
 			}
 		}
-	})
+	}
 }
 
 // TestNamedTestsExist: doc.go files and the pages of docs name the tests that hold an invariant. A
@@ -125,19 +137,18 @@ func TestCommentsOfExportedNamesSaySomething(t *testing.T) {
 func TestNamedTestsExist(t *testing.T) {
 	there := map[string]bool{}
 	named := map[string][]string{} // the places, by the name of a test
-	eachGoFile(t, func(name string) {
-		_, file := parse(t, name)
-		if filepath.Base(name) == "doc.go" && file.Doc != nil {
-			for _, test := range testName.FindAllString(file.Doc.Text(), -1) {
-				named[test] = append(named[test], name)
+	for _, f := range goFiles(t) {
+		if path.Base(f.name) == "doc.go" && f.ast.Doc != nil {
+			for _, test := range testName.FindAllString(f.ast.Doc.Text(), -1) {
+				named[test] = append(named[test], f.name)
 			}
 		}
-		for _, d := range file.Decls {
+		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
 				there[fn.Name.Name] = true
 			}
 		}
-	})
+	}
 	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
