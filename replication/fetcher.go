@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/replication/role"
 )
@@ -48,6 +50,10 @@ const (
 	// waits for its disk here, about as long as a sync takes.
 	flushWait = 2 * time.Millisecond
 )
+
+// cutParallel is how many logs of a fetcher are cut in parallel. File systems with a journal
+// combine concurrent syncs; storage syncs as many logs of a directory at the same time.
+const cutParallel = 32
 
 func newReplicaFetcher(env *fetchEnv, key fetcherKey, conn LeaderConn) *replicaFetcher {
 	return &replicaFetcher{
@@ -208,10 +214,40 @@ func (f *replicaFetcher) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range answers {
-		f.take(&answers[i])
-	}
+	f.apply(answers)
 	return nil
+}
+
+// apply applies a leader's answers. Logs that have to be cut come last and in parallel, because
+// each waits for the disk. After an election that may be every log that follows the new leader,
+// and until the next fetch none of them counts for the leader's high watermark.
+func (f *replicaFetcher) apply(answers []ReplicaFetched) {
+	var cut []*ReplicaFetched
+	for i := range answers {
+		if got := &answers[i]; got.cutsLog() {
+			cut = append(cut, got)
+		} else {
+			f.take(got, f.replicate(got))
+		}
+	}
+	if len(cut) == 0 {
+		return
+	}
+	errs := make([]error, len(cut))
+	var g errgroup.Group
+	g.SetLimit(cutParallel)
+	for i, got := range cut {
+		g.Go(func() error { errs[i] = f.replicate(got); return nil })
+	}
+	_ = g.Wait() // the errors are in errs
+	for i, got := range cut {
+		f.take(got, errs[i])
+	}
+}
+
+// replicate applies one answer to its partition. It may be called from any goroutine.
+func (f *replicaFetcher) replicate(got *ReplicaFetched) error {
+	return f.asked[got.At].replicate(f.positions[got.At], got)
 }
 
 // wait returns how long the leader may wait for news: at most until a partition is due that pauses
@@ -228,11 +264,10 @@ func (f *replicaFetcher) wait() time.Duration {
 	return f.env.o.ReplicaMaxWait
 }
 
-// take applies one answer to its partition.
-func (f *replicaFetcher) take(got *ReplicaFetched) {
+// take handles the outcome of an answer that was applied to its partition.
+func (f *replicaFetcher) take(got *ReplicaFetched, err error) {
 	p := f.asked[got.At]
 	f.env.received(p, len(got.Records))
-	err := p.replicate(f.positions[got.At], got)
 	if err == nil {
 		f.goesOn(p)
 		return

@@ -207,3 +207,41 @@ func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
 	c.create("quiet") // the leader holds the follower's fetch as long as it may
 	write()
 }
+
+// TestStoppingBrokerFollowsWhereItIsInSync: a broker that is about to stop does not begin to follow
+// what it has handed over. Where it is in sync it goes on, also under another leader.
+func TestStoppingBrokerFollowsWhereItIsInSync(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.m.o.Dial = func(metadata.Broker) LeaderConn { return newLoopConn(b.m) }
+	b.m.o.BrokerEpoch = func() int64 { return 0 } // so that the fetchers stay idle
+	f := b.m.fetchers
+	ctx, cancel := context.WithCancel(t.Context())
+	f.begin(ctx)
+	t.Cleanup(f.end)
+	t.Cleanup(cancel)
+	image := &metadata.Image{Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 1}, 3: {ID: 3, Epoch: 1}}}
+	inSync := &bench{Partition: b.others(t, 1)[1], m: b.m, tier: b.tier}
+	follow := func(at *bench, epoch, leader int32, isr ...metadata.Member) {
+		v := led(epoch, leader, 1, 2, 3)
+		v.ISR = isr
+		at.resign(v)
+		f.assign(image, []*Partition{at.Partition})
+	}
+	follow(inSync, 6, 2, metadata.Member{Broker: 2, Epoch: 1}, metadata.Member{Broker: 1})
+
+	image.Brokers[1] = metadata.Broker{ID: 1, InControlledShutdown: true}
+	follow(b, 6, 2, metadata.Member{Broker: 2, Epoch: 1})
+	if b.fetcher.Load() != nil {
+		t.Error("the broker begins to follow what it has handed over")
+	}
+	follow(inSync, 7, 3, metadata.Member{Broker: 3, Epoch: 1}, metadata.Member{Broker: 1})
+	if at := inSync.fetcher.Load(); at == nil || at.key.leader.Broker != 3 {
+		t.Errorf("the broker no longer follows where it is in sync: %+v", at)
+	}
+
+	image.Brokers[1] = metadata.Broker{ID: 1}
+	follow(b, 6, 2, metadata.Member{Broker: 2, Epoch: 1})
+	if b.fetcher.Load() == nil {
+		t.Error("the broker does not follow a leader although it does not stop")
+	}
+}

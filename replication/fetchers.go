@@ -124,10 +124,17 @@ func (f *replicaFetchers) leaveLocked(p *Partition) {
 
 // wantedLocked returns the fetcher that a partition belongs to, and starts it if necessary. It
 // returns nil if this broker leads the partition, or no live broker does.
+//
+// It also returns nil if this broker is about to stop and is out of sync, which it is wherever it
+// has handed over leadership. It cannot join the ISR before it stops, and cutting its log would
+// take the disk's time from the brokers that take over. The next start follows the new leader.
 func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *replicaFetcher {
 	r := p.role.Load()
 	leader, live := image.Brokers[r.Leader.Broker]
 	if !live || !r.Follows(metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}) || f.ctx == nil {
+		return nil
+	}
+	if image.Brokers[p.brokerID].InControlledShutdown && !r.InSync(p.brokerID) {
 		return nil
 	}
 	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.env.o.FetchersPerLeader)}
@@ -135,7 +142,8 @@ func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *rep
 	if next == nil {
 		next = newReplicaFetcher(f.env, key, f.env.o.Dial(leader))
 		f.byKey[key] = next
-		f.wg.Go(func() { next.run(f.ctx) })
+		ctx := f.ctx // the goroutine may begin after end
+		f.wg.Go(func() { next.run(ctx) })
 	}
 	return next
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
@@ -159,7 +158,7 @@ var errInSync = errors.New("an in-sync replica keeps its committed records")
 // then the leader's log is damaged, or one of the two brokers is mistaken, and these records may be
 // the last copy.
 func (p *Partition) mayGiveUpLocked() error {
-	if r := p.role.Load(); slices.ContainsFunc(r.ISR, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
+	if r := p.role.Load(); r.InSync(p.brokerID) {
 		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.Leader.Broker, r.LeaderEpoch, errInSync)
 	}
 	return nil

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
@@ -57,4 +58,10 @@ type ReplicaFetched struct {
 	RemoteEnd     int64 // end of what is committed to the remote tier, -1 unknown
 	Diverging     *EpochEnd
 	Records       []byte // whole batches, perhaps followed by part of one
+}
+
+// cutsLog reports whether the answer makes the follower drop records or restart its log, which
+// waits for the disk.
+func (f *ReplicaFetched) cutsLog() bool {
+	return f.Diverging != nil || errors.Is(f.Err, ErrOffsetOutOfRange)
 }

@@ -111,7 +111,7 @@ func TestElectionPausesBriefly(t *testing.T) {
 		if wait := f.prepare(); wait != 0 || len(f.asked) != 2 {
 			t.Fatalf("%d partitions are asked for, and it waits for %v", len(f.asked), wait)
 		}
-		f.take(&ReplicaFetched{At: slices.Index(f.asked, b.followed[0]), Err: err})
+		f.apply([]ReplicaFetched{{At: slices.Index(f.asked, b.followed[0]), Err: err}})
 		if wait := f.prepare(); wait != 0 || len(f.asked) != 1 {
 			t.Fatalf("%d partitions are asked for, and it waits for %v", len(f.asked), wait)
 		}

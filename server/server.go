@@ -56,6 +56,10 @@ const startTimeout = 30 * time.Second
 // stopTimeout bounds each step of the stop that waits for another process.
 const stopTimeout = 5 * time.Second
 
+// attachDelay is how long the manifests of partitions that this broker now leads wait: longer than
+// a failover takes.
+const attachDelay = time.Second
+
 // server is a broker while it starts and runs.
 type server struct {
 	Options
@@ -273,6 +277,7 @@ func (s *server) startData(ctx context.Context) error {
 			return s.settings.Broker().Int64("remote.log.manager.copy.max.bytes.per.second")
 		},
 		CopyWindow:        copyWindow(s.values),
+		AttachDelay:       attachDelay,
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),

@@ -60,6 +60,9 @@ type Options struct {
 	// handful of requests in sequence, and does little. After a failover of 30,000 partitions this
 	// bounds how long they wait for each other.
 	AttachConcurrency int
+	// AttachDelay is how long after Attach a manifest is loaded if no reader waits for it; 0: none.
+	// A failover thus gives the metadata store and the processors to its elections first.
+	AttachDelay       time.Duration
 	UploadConcurrency int   // segments that are uploaded at a time, of one partition or of many; 2
 	DeleteConcurrency int   // partitions from which objects are deleted at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
@@ -235,14 +238,19 @@ func (m *Manager) opened(ctx context.Context) bool {
 }
 
 // Attach adds a partition that this broker leads at the given epoch. It returns at once; the
-// manifest is loaded in the background, with as many attempts as needed. A partition that is
+// manifest is loaded in the background, with as many attempts as needed: after AttachDelay, or as
+// soon as a reader, a closed segment (Kick) or a suspect leader waits for it. A partition that is
 // already attached is detached first.
 func (m *Manager) Attach(ctx context.Context, p Partition) { m.attach(ctx, p, storageLog{p.Log}) }
 
 func (m *Manager) attach(ctx context.Context, config Partition, log localLog) {
 	p := m.newLeader(ctx, config, log)
 	m.enter(ctx, p)
-	m.scheduler.push(p.owning)
+	if m.o.AttachDelay <= 0 || config.Suspect != nil {
+		m.scheduler.push(p.owning)
+		return
+	}
+	m.scheduler.pushAt(p.owning, time.Now().Add(m.o.AttachDelay))
 }
 
 // enter adds the partition in place of an older attachment.

@@ -119,8 +119,11 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		return nil, nil, ErrNotCached
 	}
 	m.scheduler.hurry(p.owning)
-	if tried := p.tried(); tried != nil && !stepped.Done(ctx, -1, tried) {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	if tried := p.tried(); tried != nil {
+		m.scheduler.push(p.owning) // it may be waiting for AttachDelay
+		if !stepped.Done(ctx, -1, tried) {
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		}
 	}
 	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
 		return p, current, err

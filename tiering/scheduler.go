@@ -95,6 +95,15 @@ func (s *scheduler) push(t *task) {
 	s.pushLocked(t)
 }
 
+// pushAt pushes the task at a time, unless it is gone by then.
+func (s *scheduler) pushAt(t *task, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.gone {
+		s.setTimerLocked(t, at)
+	}
+}
+
 func (s *scheduler) pushLocked(t *task) {
 	switch {
 	case t.gone || t.queued != nil:

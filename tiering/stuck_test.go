@@ -261,3 +261,54 @@ func TestAwaitedPartitionsAreAttachedFirst(t *testing.T) {
 		}
 	})
 }
+
+// TestAttachmentsGiveWay: a manifest that no reader waits for is loaded after the delay. A reader,
+// a closed segment and a suspect leader do not wait for the delay.
+func TestAttachmentsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = time.Second
+		w := newWorld(t)
+		first := running(t, w)
+		logs := make([]*fakeLog, 4)
+		for i := range logs {
+			logs[i] = newFakeLog(t)
+			small(logs[i], 1)
+			w.attachTo(first, logs[i], int32(i), 1)
+		}
+		synctest.Wait()
+		m := running(t, w, func(o *Options) { o.AttachDelay = delay })
+		var all []metadata.TopicPartition
+		for i, log := range logs[:3] {
+			all = append(all, w.attachTo(m, log, int32(i), 2))
+		}
+		suspect := metadata.TopicPartition{Topic: "orders", Partition: 3}
+		m.attach(t.Context(), Partition{
+			TopicID: w.id, TopicPartition: suspect, LeaderEpoch: 2, Config: w.cfg.get, LossyEpoch: 2, Suspect: &suspectLog{fakeLog: logs[3]},
+		}, logs[3])
+		began := time.Now()
+		attached := func(tp metadata.TopicPartition) bool {
+			p, _ := m.partition(tp)
+			return p.tried() == nil
+		}
+		synctest.Wait()
+		if attached(all[0]) || attached(all[1]) || attached(all[2]) {
+			t.Error("a manifest that nobody waits for is loaded at once")
+		}
+		if !attached(suspect) {
+			t.Error("a suspect leader waits for the delay")
+		}
+		if _, _, err := m.read(t.Context(), all[1], 0, 100, 1<<60); err != nil || time.Since(began) >= delay {
+			t.Errorf("a reader gets its records after %v, %v", time.Since(began), err)
+		}
+		m.Kick(all[2])
+		synctest.Wait()
+		if !attached(all[2]) || attached(all[0]) || time.Since(began) >= delay {
+			t.Error("a closed segment waits for the delay")
+		}
+		time.Sleep(delay)
+		synctest.Wait()
+		if !attached(all[0]) {
+			t.Error("after the delay the manifest is still not loaded")
+		}
+	})
+}

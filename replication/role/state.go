@@ -1,6 +1,8 @@
 package role
 
 import (
+	"slices"
+
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/replication/insync"
 )
@@ -46,6 +48,11 @@ func ViewOf(p *metadata.Partition) View {
 		Leader:     metadata.Member{Broker: p.Leader, Epoch: p.LeaderBrokerEpoch},
 		LossyEpoch: max(p.LossyEpoch, p.UncleanEpoch),
 	}
+}
+
+// InSync reports whether the ISR has a broker, under whatever registration.
+func (v *View) InSync(broker int32) bool {
+	return slices.ContainsFunc(v.ISR, func(m metadata.Member) bool { return m.Broker == broker })
 }
 
 // olderThan reports whether v precedes o. A new leader epoch always comes with a new partition
