@@ -50,7 +50,7 @@ set:
   inter.broker.listener.name: INTERNAL
 ` + "```" + `
 
-TLS (the [operations](operations.md#tls) page has the whole of it); each ` + "`ssl.…`" + ` configuration can also be given for one listener, as
+TLS ([operations](operations/listeners-and-tls.md#tls) has the whole of it); each ` + "`ssl.…`" + ` configuration can also be given for one listener, as
 ` + "`listener.name.<its name in small letters>.ssl.…`" + `:
 
 ` + "```yaml" + `

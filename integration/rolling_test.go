@@ -9,10 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestRollingRestart restarts three brokers one after another, as docs/operations.md describes for
-// an upgrade: stop one in order, start it, wait until varve cluster status reports healthy,
-// continue with the next. Producers that write to all partitions must see no error, although one of
-// them tries each record only for as long as a handover may take.
+// TestRollingRestart restarts three brokers one after another, as
+// docs/operations/restarts-and-upgrades.md describes for an upgrade: stop one in order, start it,
+// wait until varve cluster status reports healthy, continue with the next. Producers that write to
+// all partitions must see no error, although one of them tries each record only for as long as a
+// handover may take.
 func TestRollingRestart(t *testing.T) {
 	const partitions = 12
 	brokers := startCluster(t)

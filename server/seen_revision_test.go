@@ -33,7 +33,7 @@ func TestOlderEtcdIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := controlOnly(t, config.Broker{NodeID: 1, DataDir: dir}, slog.New(slog.DiscardHandler))
-	if err = s.openControl(t.Context()); !errors.Is(err, kv.ErrWentBack) || !strings.Contains(err.Error(), "docs/operations.md") {
+	if err = s.openControl(t.Context()); !errors.Is(err, kv.ErrWentBack) || !strings.Contains(err.Error(), "docs/operations/backup-and-restore-etcd.md") {
 		t.Errorf("it starts: %v", err)
 	}
 	if err = s.parts.stop(); err != nil {

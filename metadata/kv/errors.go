@@ -21,7 +21,7 @@ var (
 	// restored to an older state, or another store answers in its place. Nothing that is known of
 	// the cluster may be written to it, and it must not be followed: the broker stops without
 	// having deleted anything.
-	ErrWentBack = errors.New("the metadata store went back to an older state, as after a restored backup: stop all brokers, and restore etcd as docs/operations.md says")
+	ErrWentBack = errors.New("the metadata store went back to an older state, as after a restored backup: stop all brokers, and restore etcd as docs/operations/backup-and-restore-etcd.md says")
 	// ErrClosed reports that the store has been closed.
 	ErrClosed = errors.New("the metadata store is closed")
 )

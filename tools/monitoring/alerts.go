@@ -12,7 +12,7 @@ import (
 )
 
 // runbook is the start of the links in alerts.
-const runbook = "/docs/operations.md#"
+const runbook = "/docs/operations/alerts.md#"
 
 func checkAlerts(name string, content []byte, m metrics, sections map[string]bool) (problems []error) {
 	groups, errs := rulefmt.Parse(content, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
@@ -41,7 +41,7 @@ func checkAlerts(name string, content []byte, m metrics, sections map[string]boo
 			}
 			_, section, ok := strings.Cut(r.Annotations["runbook_url"], runbook)
 			if !ok || !sections[section] {
-				problems = append(problems, fmt.Errorf("%s: runbook_url %q names no section of docs/operations.md", where, r.Annotations["runbook_url"]))
+				problems = append(problems, fmt.Errorf("%s: runbook_url %q names no section of docs/operations/alerts.md", where, r.Annotations["runbook_url"]))
 			}
 		}
 	}

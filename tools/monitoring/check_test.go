@@ -54,7 +54,7 @@ func TestAlerts(t *testing.T) {
       - alert: A
         expr: up == 0
         labels: {severity: critical}
-        annotations: {summary: s, description: d, runbook_url: "https://example.com/docs/operations.md#a"}
+        annotations: {summary: s, description: d, runbook_url: "https://example.com/docs/operations/alerts.md#a"}
 `
 	sections := map[string]bool{"a": true}
 	for change, problem := range map[[2]string]string{

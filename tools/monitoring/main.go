@@ -31,7 +31,7 @@ func check(root string) error {
 	if err != nil {
 		return err
 	}
-	runbook, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
+	runbook, err := os.ReadFile(filepath.Join(root, "docs", "operations", "alerts.md"))
 	if err != nil {
 		return err
 	}

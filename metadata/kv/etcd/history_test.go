@@ -170,7 +170,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 	r.restore(t)
 	again = openExternal(t, Options{Endpoints: []string{r.address}})
 	err := again.Resume(t.Context(), seen)
-	oneLine(t, err, "docs/operations.md", fmt.Sprint(seen))
+	oneLine(t, err, "docs/operations/backup-and-restore-etcd.md", fmt.Sprint(seen))
 	if !errors.Is(err, kv.ErrWentBack) {
 		t.Error(err)
 	}
