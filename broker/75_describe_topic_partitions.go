@@ -15,7 +15,7 @@ import (
 //   - Topics are in the order of their names, partitions in the order of their numbers. The cursor
 //     is the first partition that did not fit.
 //   - No topics named means all of them. A cursor's topic counts as named.
-//   - The last known ELR is always empty, as in Kafka 4.3.
+//   - The last known ELR is always empty.
 //   - Tagged fields name the replicas that a partition without a leader waits for, and the leader
 //     epoch of the newest unclean election.
 func (b *Broker) describeTopicPartitions(_ context.Context, _ *Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {

@@ -50,7 +50,7 @@ func brokerKeys() []Key {
 		brokerKey("auto.create.topics.enable", Boolean, "true", "", validator{},
 			"Whether a metadata request creates the topics it names, if its client allows that."),
 		brokerKey("default.replication.factor", Int, "1", "", atLeast(1),
-			"The replication factor of topics that are created without one. If it is not set: 3, or as many as there are live brokers if those are fewer."),
+			"The replication factor of topics that are created without one. If it is not set: 3, or as many as there are known brokers if those are fewer."),
 		brokerKey("delete.topic.enable", Boolean, "true", "", validator{},
 			"Whether topics can be deleted."),
 		brokerKey("num.partitions", Int, "1", "", atLeast(1),
@@ -150,7 +150,7 @@ func brokerKeys() []Key {
 		brokerKey("offsets.topic.num.partitions", Int, "50", "", atLeast(1),
 			"The number of partitions of __consumer_offsets; it cannot change once the topic exists."),
 		brokerKey("offsets.topic.replication.factor", Short, "1", "", atLeast(1),
-			"The replication factor of __consumer_offsets. If it is not set: 3, or as many as there are live brokers if those are fewer."),
+			"The replication factor of __consumer_offsets. If it is not set: 3, or as many as there are known brokers if those are fewer."),
 		brokerKey("offsets.topic.segment.bytes", Int, "104857600", "bytes", atLeast(1<<20),
 			"The segment size of __consumer_offsets."),
 

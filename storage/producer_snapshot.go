@@ -17,7 +17,7 @@ import (
 // producer counts.
 //
 // The timestamp in a producer's last entry is the time at which its newest batch was appended, by
-// the broker's clock, in ms. Producers expire by it, as in Kafka.
+// the broker's clock, in ms. Producers expire by it. Kafka takes the batch's own timestamp.
 const (
 	snapshotVersion   = 1
 	snapshotHeader    = 10
