@@ -189,18 +189,21 @@ func (s etcdState) clone() etcdState {
 	return s
 }
 
-// A client detects a mistaken etcd by a revision that is lower than an earlier one. If the backup
-// is so recent that the first writes, or leases that end, raise its revision past the seen one, it
-// cannot be distinguished from the truth.
+// A client detects a mistaken etcd by a revision that is lower than one that it has seen. If the
+// backup is so recent that the first writes, or leases that end, raise its revision past the seen
+// one, it cannot be distinguished from the truth. The same holds for a broker that has had no
+// answer since the backup. A real etcd that was restored also has another cluster id, which is not
+// modelled.
 const (
 	mistakeRevisions = 25
 	mistakeTime      = 5 * time.Second // no lease ends sooner
 )
 
 // mistake makes the brokers reach another etcd for a while, which has the state of the backup. What
-// they write there is not part of the truth.
-func (e *etcd) mistake(d time.Duration) {
-	if e.saved == nil || e.mistaken || e.saved.revision+mistakeRevisions > e.state.revision {
+// they write there is not part of the truth. seen is the lowest of the revisions that the brokers
+// have seen: it does nothing if one of them could not detect it.
+func (e *etcd) mistake(d time.Duration, seen int64) {
+	if e.saved == nil || e.mistaken || e.saved.revision+mistakeRevisions > min(seen, e.state.revision) {
 		return
 	}
 	d = min(d, mistakeTime)

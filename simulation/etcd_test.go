@@ -155,7 +155,9 @@ func TestMistakenEtcdIsNotTheTruth(t *testing.T) {
 		put("new")
 	}
 	newest := e.state.revision
-	e.mistake(time.Second)
+	e.mistake(time.Second, 2+mistakeRevisions-1)
+	has("new", newest) // a broker that has seen no more could not detect it
+	e.mistake(time.Second, newest)
 	has("old", 2)
 	put("other")
 	has("other", 3)
@@ -169,6 +171,6 @@ func TestMistakenEtcdIsNotTheTruth(t *testing.T) {
 		t.Errorf("%d changes of the truth", told)
 	}
 	put("newer")
-	e.mistake(time.Second)
+	e.mistake(time.Second, newest)
 	has("old", 2)
 }

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -41,7 +42,7 @@ var verbs = map[string]verb{
 	"lossy":    {[]argument{number, number, number, duration}, (*world).lossy},
 	"outage":   {[]argument{duration}, (*world).outage},
 	"backup":   {nil, func(w *world, _ Action) { w.etcd.backup() }},
-	"mistake":  {[]argument{duration}, func(w *world, a Action) { w.etcd.mistake(a.d(0)) }},
+	"mistake":  {[]argument{duration}, func(w *world, a Action) { w.etcd.mistake(a.d(0), w.leastSeen()) }},
 	"unstore":  {[]argument{duration}, (*world).unstore},
 	"flaky":    {[]argument{number, duration}, (*world).flaky},
 	"forget":   {[]argument{topic, number}, func(w *world, a Action) { w.forget(a.tp()) }},
@@ -221,6 +222,18 @@ func (w *world) unclean(a Action) {
 	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
 		return admin.ElectLeaders(ctx, metadata.UncleanElection, []metadata.TopicPartition{tp})[0]
 	})
+}
+
+// leastSeen returns the lowest of the etcd revisions that the brokers have seen. A broker that has
+// seen none has no records either, and does not count.
+func (w *world) leastSeen() int64 {
+	least := int64(math.MaxInt64)
+	for _, h := range w.hosts {
+		if h.seen > 0 {
+			least = min(least, h.seen)
+		}
+	}
+	return least
 }
 
 // forget deletes the pointer to a partition's tier.
