@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -86,31 +87,58 @@ func (w *world) repair() {
 	}
 }
 
+// readPause is how long a reader waits after an error. A leader may change even after all faults
+// have ended, and compares its log with the remote tier before it serves.
+const readPause = 100 * time.Millisecond
+
 // readAll reads everything from the log start to the high watermark of each partition from its
 // leader, from whichever tier has it.
 func (w *world) readAll() {
-	left := 0
-	for _, p := range w.check.alive() {
-		node, r := w.process(p.state.Leader), p.logs[p.state.Leader]
-		left++
-		w.sched.spawn(node.ctx, node, func(ctx context.Context) {
-			for at := r.Start; at < r.HighWatermark; {
-				n, err := w.client.readAt(ctx, node, p.id, p.name, at)
-				if err != nil || n == 0 {
-					w.fail("%s has %d records at offset %d of %s, which begins at %d and is committed to %d: %w",
-						node.name, n, at, p.name, r.Start, r.HighWatermark, err)
-					return
-				}
-				at += int64(n)
-			}
-			left--
-		})
+	all := w.check.alive()
+	rest := make([]error, len(all)) // why a partition has not been read to the end, nil if it has
+	for i, p := range all {
+		rest[i] = errNotRead
+		w.readOn(p, 0, func(err error) { rest[i] = err })
 	}
-	for until := w.sched.now + healTime; left > 0 && w.err == nil; w.sched.run(w.sched.now + time.Second) {
+	unread := func(err error) bool { return err != nil }
+	for until := w.sched.now + healTime; slices.ContainsFunc(rest, unread) && w.err == nil; w.sched.run(w.sched.now + time.Second) {
 		if w.sched.now >= until {
-			w.fail("%d partitions could not be read to the end", left)
+			w.fail("not all can be read: %w", errors.Join(rest...))
 		}
 	}
+}
+
+// errNotRead is the error of a partition whose leader has not answered yet.
+var errNotRead = errors.New("no answer")
+
+// readOn reads a partition from an offset on, or from its log start if that is above. It reports
+// each error, tries again then, and reports nil at the high watermark.
+func (w *world) readOn(p *partition, at int64, report func(error)) {
+	again := func(at int64, err error) {
+		report(err)
+		w.sched.after(readPause, nil, func() { w.readOn(p, at, report) })
+	}
+	if _, led := w.truth.Leader(p.state); !led {
+		again(at, fmt.Errorf("%s has no leader", p.name))
+		return
+	}
+	node, r := w.process(p.state.Leader), p.logs[p.state.Leader]
+	if node == nil || r == nil {
+		again(at, fmt.Errorf("the leader of %s does not run", p.name))
+		return
+	}
+	w.sched.spawn(node.ctx, node, func(ctx context.Context) {
+		for at = max(at, r.Start); at < r.HighWatermark; {
+			n, err := w.client.readAt(ctx, node, p.id, p.name, at)
+			if err != nil || n == 0 {
+				again(at, fmt.Errorf("%s has %d records at offset %d of %s, which begins at %d and is committed to %d: %w",
+					node.name, n, at, p.name, r.Start, r.HighWatermark, err))
+				return
+			}
+			at += int64(n)
+		}
+		report(nil)
+	})
 }
 
 // alive returns the partitions that exist and can have a leader: at least one disk still has the
