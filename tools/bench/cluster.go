@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	readyLimit = 90 * time.Second
+	readyLimit = 3 * time.Minute
 	readyPoll  = 20 * time.Millisecond
 )
 

@@ -29,6 +29,7 @@ type options struct {
 	rounds     int
 	seconds    time.Duration // the measured part of a leg, and the steady load before a signal
 	warmup     time.Duration // the same load before it, which is not measured
+	startup    time.Duration // load of small requests after each start of one broker
 	maxBytes   int64         // payload after which a leg's measurement ends; also ends it early
 	fillBytes  int64         // payload in the topic that the consuming legs read
 	partitions int           // of the failover topic
@@ -58,6 +59,8 @@ func parseFlags(args []string, stderr io.Writer) (options, []string, error) {
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often every system runs every leg")
 	seconds := flags.Float64("seconds", 10, "measured seconds of a leg, and of steady load before a signal")
 	flags.DurationVar(&opts.warmup, "warmup", 2*time.Second, "load before the measured part of a leg")
+	flags.DurationVar(&opts.startup, "start-warmup", 10*time.Second,
+		"load of small requests after each start of a broker, in which a JVM compiles its code")
 	maxGB := flags.Float64("max-gb", 6, "end a leg after `GB` of payload, which bounds the space that it needs")
 	fillGB := flags.Float64("fill-gb", 3, "`GB` of payload in the topic that the consuming legs read")
 	flags.IntVar(&opts.partitions, "partitions", 1000, "partitions of the failover topic")
@@ -116,6 +119,8 @@ func (o options) validate() error {
 		return fmt.Errorf("-seconds is %g; give more than 0 and at most 3600", o.seconds.Seconds())
 	case o.warmup < 0 || o.warmup > time.Hour:
 		return fmt.Errorf("-warmup is %s; give at least 0s and at most 1h", o.warmup)
+	case o.startup < 0 || o.startup > time.Hour:
+		return fmt.Errorf("-start-warmup is %s; give at least 0s and at most 1h", o.startup)
 	case o.maxBytes <= 0:
 		return errors.New("-max-gb must be above 0")
 	case o.fillBytes <= 0:

@@ -91,6 +91,7 @@ func TestFlagsAreRefused(t *testing.T) {
 		{append(one, "-rounds", "0"), "-rounds"},
 		{append(one, "-seconds", "0"), "-seconds"},
 		{append(one, "-warmup", "-1s"), "-warmup"},
+		{append(one, "-start-warmup", "2h"), "-start-warmup"},
 		{append(one, "-max-gb", "0"), "-max-gb"},
 		{append(one, "-fill-gb", "0"), "-fill-gb"},
 		{append(one, "-partitions", "0"), "-partitions"},

@@ -104,6 +104,11 @@ func fetchLeg(name, about string, conns int) leg {
 	}
 }
 
+// smallLoad runs after a broker has started.
+func smallLoad() produceLoad {
+	return produceLoad{size: smallRecord, records: 1, acks: -1, conns: 16, inFlight: 1}
+}
+
 // fillLoad writes the topic that the consuming legs read, in small batches.
 func fillLoad() produceLoad {
 	return produceLoad{size: largeRecord, records: 16, acks: -1, conns: 4, inFlight: 20}

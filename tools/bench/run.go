@@ -129,6 +129,9 @@ func (r *runner) turn(ctx context.Context, round int, s system, legs []leg) (err
 	}
 	defer a.close()
 	b := &bench{opts: r.opts, cluster: c, admin: a}
+	if err = b.warm(ctx); err != nil {
+		return err
+	}
 	for _, l := range legs {
 		res := result{Round: round + 1, Leg: l.name, System: s.name, Unit: l.unit}
 		legErr := b.measure(ctx, l, &res)
@@ -142,7 +145,8 @@ func (r *runner) turn(ctx context.Context, round int, s system, legs []leg) (err
 	return nil
 }
 
-// record keeps the result of a leg that ended with legErr. It returns an error if the run cannot go on.
+// record keeps the result of a leg that ended with legErr. It returns an error if the run cannot go
+// on.
 func (r *runner) record(ctx context.Context, res result, legErr error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // the leg failed for it

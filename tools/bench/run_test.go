@@ -88,6 +88,7 @@ func TestRealBroker(t *testing.T) {
 	var table, progress strings.Builder
 	err := command(t.Context(), []string{
 		"-system", "varve=" + binary, "-legs", "^(small.c1|fetch.hot)$", "-rounds", "1", "-seconds", "0.3", "-warmup", "100ms",
+		"-start-warmup", "100ms",
 		"-fill-gb", "0.02", "-scratch", scratch, "-port", "61500", "run",
 	}, &table, &progress)
 	if err != nil {
