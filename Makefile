@@ -26,7 +26,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen hooks bench shape monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen hooks bench bench-peer bench-check shape monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -77,7 +77,7 @@ mutants: $(TOOLS)/mutants ## plants faults, one at a time, and runs the tests th
 mutants-check: $(TOOLS)/mutants ## every planted fault still has its place, compiles, and has its tests
 	$(TOOLS)/mutants check
 
-check: monitoring-check mutants-check ## the fast gate
+check: monitoring-check mutants-check bench-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet $(TAGS) ./...
@@ -101,6 +101,7 @@ lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run --build-tags invariants $(TAGGED)
 	$(TOOLS)/golangci-lint run --build-tags varve_next $(NEXT)
 	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
+	cd tools/bench && ../../$(TOOLS)/golangci-lint run ./...
 
 hooks: ## installs the hook that checks commit messages, in this clone
 	git config core.hooksPath tools/hooks
@@ -113,6 +114,16 @@ shape: $(TOOLS)/shape ## figures of the code's shape: sizes, comments, reference
 
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
+
+# The systems of bench-peer, and its flags; tools/bench/README.md has them all.
+BENCH ?= -system varve=$(BIN) -system kafka=4.4.0
+
+bench-peer: build $(TOOLS)/bench ## Varve beside Kafka; needs java and mvn; BENCH names other systems and legs
+	$(TOOLS)/bench $(BENCH) run
+
+bench-check: $(TOOLS)/bench ## the tool of bench-peer compiles and its tests pass
+	$(GO) -C tools/bench mod tidy -diff
+	$(GO) -C tools/bench vet .
 
 # The servers that tests run against; the test harness builds them where they are missing.
 $(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
@@ -167,6 +178,10 @@ $(TOOLS)/mutants: $(wildcard tools/mutants/*.go) tools/mutants/go.mod
 $(TOOLS)/monitoring: $(wildcard tools/monitoring/*.go) tools/monitoring/go.mod tools/monitoring/go.sum
 	$(GO) test -C tools/monitoring .
 	$(GO) build -C tools/monitoring -trimpath -o ../../$(TOOLS)/monitoring .
+
+$(TOOLS)/bench: $(wildcard tools/bench/*.go) tools/bench/README.md tools/bench/go.mod tools/bench/go.sum
+	$(GO) test -C tools/bench .
+	$(GO) build -C tools/bench -trimpath -o ../../$(TOOLS)/bench .
 
 .PHONY: terraform-check terraform-moto terraform-local
 terraform-check: build ## the Terraform module and the systemd unit, as far as that goes without a cloud; VARVE_TERRAFORM=optional skips what the machine lacks
