@@ -1,7 +1,6 @@
 package varve_test
 
 import (
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -52,19 +51,7 @@ func readPage(t *testing.T, name string) page {
 func allPages(t *testing.T) map[string]page {
 	t.Helper()
 	all := map[string]page{}
-	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata"):
-			return filepath.SkipDir
-		case !e.IsDir() && strings.HasSuffix(name, ".md"):
-			name = filepath.ToSlash(name)
-			all[name] = readPage(t, name)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := eachFile(".md", func(name string) error { all[name] = readPage(t, name); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return all

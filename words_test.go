@@ -45,26 +45,33 @@ type goFile struct {
 
 func (f goFile) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
 
-// readGoFiles reads and parses all of them, once for all checks.
-var readGoFiles = sync.OnceValues(func() (files []goFile, err error) {
-	err = filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil {
+// eachFile calls visit with the names of the repository's files that have an extension, relative to
+// the root and with slashes. Hidden directories and testdata are left out.
+func eachFile(extension string, visit func(name string) error) error {
+	return filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
-		}
-		if e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata") {
+		case e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata"):
 			return filepath.SkipDir
-		}
-		if e.IsDir() || !strings.HasSuffix(name, ".go") {
+		case e.IsDir() || !strings.HasSuffix(name, extension):
 			return nil
 		}
-		content, err := os.ReadFile(name)
-		if err != nil {
-			return err
+		return visit(filepath.ToSlash(name))
+	})
+}
+
+// readGoFiles reads and parses all of them, once for all checks.
+var readGoFiles = sync.OnceValues(func() (files []goFile, err error) {
+	err = eachFile(".go", func(name string) error {
+		content, readErr := os.ReadFile(name)
+		if readErr != nil {
+			return readErr
 		}
-		f := goFile{name: filepath.ToSlash(name), content: string(content), fset: token.NewFileSet()}
-		f.ast, err = parser.ParseFile(f.fset, name, content, parser.ParseComments|parser.SkipObjectResolution)
+		f := goFile{name: name, content: string(content), fset: token.NewFileSet()}
+		f.ast, readErr = parser.ParseFile(f.fset, name, content, parser.ParseComments|parser.SkipObjectResolution)
 		files = append(files, f)
-		return err
+		return readErr
 	})
 	return files, err
 })

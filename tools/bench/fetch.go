@@ -27,22 +27,13 @@ type fetchLoad struct {
 
 // run reads the partitions of a topic, all led by the broker at address, until ctx ends.
 func (l fetchLoad) run(ctx context.Context, address, topic string, count *counters) error {
-	g, ctx := newGroup(ctx)
-	for i := range l.conns {
-		g.run(ctx, func(ctx context.Context) error {
-			c, err := dial(ctx, address)
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			next := map[int32]int64{}
-			for p := i; p < topicPartitions; p += l.conns {
-				next[int32(p)] = 0
-			}
-			return l.read(c, topic, next, count)
-		})
-	}
-	return g.wait(ctx)
+	return onConnections(ctx, l.conns, address, func(i int, c *conn) error {
+		next := map[int32]int64{}
+		for p := i; p < topicPartitions; p += l.conns {
+			next[int32(p)] = 0
+		}
+		return l.read(c, topic, next, count)
+	})
 }
 
 // read sends one request after another, for the offsets in next. A partition that was read to its

@@ -31,22 +31,13 @@ func (l produceLoad) run(ctx context.Context, address, topic string, count *coun
 			return err
 		}
 	}
-	g, ctx := newGroup(ctx)
-	for i := range l.conns {
-		g.run(ctx, func(ctx context.Context) error {
-			c, err := dial(ctx, address)
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			var requests [][]byte
-			for p := i % topicPartitions; p < topicPartitions; p += l.conns {
-				requests = append(requests, c.encode(nil, l.request(topic, int32(p), batches[p%len(batches)])))
-			}
-			return l.send(c, requests, count)
-		})
-	}
-	return g.wait(ctx)
+	return onConnections(ctx, l.conns, address, func(i int, c *conn) error {
+		var requests [][]byte
+		for p := i % topicPartitions; p < topicPartitions; p += l.conns {
+			requests = append(requests, c.encode(nil, l.request(topic, int32(p), batches[p%len(batches)])))
+		}
+		return l.send(c, requests, count)
+	})
 }
 
 func (l produceLoad) request(topic string, partition int32, batch []byte) *kmsg.ProduceRequest {

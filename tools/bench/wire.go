@@ -56,6 +56,23 @@ func dial(ctx context.Context, address string) (*conn, error) {
 	}, nil
 }
 
+// onConnections runs use on n connections to a broker, each with its number from 0, and waits for
+// all. The first error ends them.
+func onConnections(ctx context.Context, n int, address string, use func(i int, c *conn) error) error {
+	g, ctx := newGroup(ctx)
+	for i := range n {
+		g.run(ctx, func(ctx context.Context) error {
+			c, err := dial(ctx, address)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return use(i, c)
+		})
+	}
+	return g.wait(ctx)
+}
+
 func (c *conn) close() {
 	c.release()
 	_ = c.Close() // nothing was left to be sent
